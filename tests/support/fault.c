@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fault.c - see fault.h. */
+#include "tests/support/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+static int calls_left = -1;
+
+void fault_arm(int k)
+{
+    calls_left = k;
+}
+
+void fault_disarm(void)
+{
+    calls_left = -1;
+}
+
+static int must_fail(int code)
+{
+    if (calls_left < 0 || calls_left-- > 0)
+        return 0;
+    errno = code;
+    return 1;
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return must_fail(ENOMEM) ? NULL : __real_calloc(count, size);
+}
+
+int __real_openat(int dir_fd, const char *path, int flags, ...);
+int __wrap_openat(int dir_fd, const char *path, int flags, ...);
+int __wrap_openat(int dir_fd, const char *path, int flags, ...)
+{
+    int mode = 0;
+
+    if (flags & (O_CREAT | O_TMPFILE)) {
+        va_list ap;
+
+        va_start(ap, flags);
+        mode = va_arg(ap, int);
+        va_end(ap);
+    }
+    return must_fail(EMFILE) ? -1 : __real_openat(dir_fd, path, flags, mode);
+}
+
+ssize_t __real_pread(int fd, void *buf, size_t size, off_t offset);
+ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset);
+ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset)
+{
+    return must_fail(ENODATA) ? -1 : __real_pread(fd, buf, size, offset);
+}
