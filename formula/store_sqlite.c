@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_sqlite.c - the connection, the schema and its versions, statements. See store.h. */
+#include "formula/store_sqlite.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/err.h"
+
+#define APPLICATION_ID 0x43425754 /* "CBWT" */
+#define BUSY_MS 5000
+
+/* migrations[v] leads from schema version v to v + 1. Never change one that was released; add one.
+ * docs/store.md describes the result. */
+static const char *const migrations[] = {
+    "CREATE TABLE machines("
+    " id INTEGER PRIMARY KEY,"
+    " name TEXT NOT NULL UNIQUE,"
+    " key TEXT NOT NULL DEFAULT '',"
+    " boot INTEGER,"
+    " frames INTEGER NOT NULL DEFAULT 0,"
+    " duplicates INTEGER NOT NULL DEFAULT 0,"
+    " refused INTEGER NOT NULL DEFAULT 0,"
+    " violations INTEGER NOT NULL DEFAULT 0,"
+    " lost_frames INTEGER NOT NULL DEFAULT 0,"
+    " totals_frame INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE boots("
+    " id INTEGER PRIMARY KEY,"
+    " machine INTEGER NOT NULL,"
+    " boot_id TEXT NOT NULL,"
+    " last_t1_ns INTEGER NOT NULL DEFAULT 0,"
+    " last_wall_ns INTEGER NOT NULL DEFAULT 0,"
+    " last_length_ns INTEGER NOT NULL DEFAULT 0,"
+    " heard_wall_ns INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE(machine, boot_id));"
+    "CREATE INDEX boots_boot_id ON boots(boot_id);"
+    "CREATE TABLE starts("
+    " id INTEGER PRIMARY KEY,"
+    " machine INTEGER NOT NULL,"
+    " boot INTEGER NOT NULL,"
+    " start_id TEXT NOT NULL,"
+    " last_seq INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE(machine, start_id));"
+    "CREATE TABLE targets("
+    " start INTEGER NOT NULL,"
+    " target INTEGER NOT NULL,"
+    " kind INTEGER NOT NULL,"
+    " known INTEGER NOT NULL,"
+    " container_id TEXT NOT NULL,"
+    " name TEXT NOT NULL,"
+    " image TEXT NOT NULL,"
+    " cgroup TEXT NOT NULL,"
+    " labels TEXT,"
+    " gone_wall_ns INTEGER,"
+    " PRIMARY KEY(start, target)) WITHOUT ROWID;"
+    "CREATE INDEX targets_gone ON targets(gone_wall_ns) WHERE gone_wall_ns IS NOT NULL;"
+    "CREATE TABLE frames("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " machine INTEGER NOT NULL,"
+    " boot INTEGER NOT NULL,"
+    " start INTEGER NOT NULL,"
+    " seq INTEGER NOT NULL,"
+    " t0_ns INTEGER NOT NULL,"
+    " t1_ns INTEGER NOT NULL,"
+    " wall_ns INTEGER NOT NULL,"
+    " result BLOB NOT NULL);"
+    "CREATE UNIQUE INDEX frames_once ON frames(start, seq);"
+    "CREATE INDEX frames_time ON frames(boot, t1_ns);"
+    "CREATE INDEX frames_wall ON frames(machine, wall_ns);"
+    "CREATE TABLE snapshots(machine INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
+    "CREATE TABLE totals("
+    " machine INTEGER NOT NULL,"
+    " identity TEXT NOT NULL,"
+    " socket INTEGER NOT NULL,"
+    " domain INTEGER NOT NULL,"
+    " source INTEGER NOT NULL,"
+    " container_id TEXT NOT NULL,"
+    " name TEXT NOT NULL,"
+    " image TEXT NOT NULL,"
+    " energy_uj INTEGER NOT NULL,"
+    " idle_uj INTEGER NOT NULL,"
+    " system_uj INTEGER NOT NULL,"
+    " unattributed_uj INTEGER NOT NULL,"
+    " source_uncertainty_uj INTEGER NOT NULL,"
+    " param_uj REAL NOT NULL,"
+    " noise2_uj2 REAL NOT NULL,"
+    " cpu_ns INTEGER NOT NULL,"
+    " last_wall_ns INTEGER NOT NULL,"
+    " PRIMARY KEY(machine, identity, socket, domain)) WITHOUT ROWID;"
+    "CREATE TABLE tests("
+    " id TEXT PRIMARY KEY,"
+    " state INTEGER NOT NULL,"
+    " boot INTEGER NOT NULL,"
+    " name TEXT NOT NULL,"
+    " image TEXT NOT NULL,"
+    " args TEXT NOT NULL,"
+    " created_wall_ns INTEGER NOT NULL,"
+    " container_id TEXT,"
+    " begin_ns INTEGER, warmup_ns INTEGER, execution_ns INTEGER, end_ns INTEGER,"
+    " exit_code INTEGER,"
+    " ended_wall_ns INTEGER,"
+    " has_recap INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    "CREATE INDEX tests_ripe ON tests(ended_wall_ns) WHERE state = 1 AND has_recap = 0;"
+    "CREATE TABLE recaps("
+    " id INTEGER PRIMARY KEY,"
+    " test TEXT NOT NULL UNIQUE,"
+    " machine TEXT NOT NULL,"
+    " name TEXT NOT NULL,"
+    " begin_wall_ns INTEGER NOT NULL,"
+    " document TEXT NOT NULL);"
+    "CREATE INDEX recaps_begin ON recaps(begin_wall_ns);"
+    "CREATE TABLE queue("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " sink TEXT NOT NULL,"
+    " key TEXT NOT NULL,"
+    " set_aside TEXT,"
+    " UNIQUE(sink, key));",
+};
+#define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+
+static int errno_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return EBUSY;
+    case SQLITE_FULL:
+        return ENOSPC;
+    case SQLITE_READONLY:
+        return EROFS;
+    case SQLITE_CANTOPEN:
+        return ENOENT;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return EACCES;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return EBADMSG;
+    case SQLITE_CONSTRAINT:
+        return EEXIST;
+    case SQLITE_NOMEM:
+        return ENOMEM;
+    default:
+        return EIO;
+    }
+}
+
+int cb_sql_error(const struct cb_store *store, const char *what, struct cb_err *err)
+{
+    int code = sqlite3_extended_errcode(store->db);
+
+    return cb_err_set(err, errno_of(code), "store: cannot %s: %s", what, sqlite3_errmsg(store->db));
+}
+
+/* ---- statements ---- */
+
+static int prepare(struct cb_store *store, const char *what, const char *sql,
+                   sqlite3_stmt **ret_stmt, struct cb_err *err)
+{
+    for (size_t i = 0; i < store->n_statements; i++)
+        if (store->statements[i].sql == sql) {
+            *ret_stmt = store->statements[i].stmt;
+            return 0;
+        }
+    if (store->n_statements == MAX_STATEMENTS)
+        return cb_err_set(err, EIO, "store: more than %d statements", MAX_STATEMENTS);
+    if (sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret_stmt, NULL) !=
+        SQLITE_OK)
+        return cb_sql_error(store, what, err);
+    store->statements[store->n_statements].sql = sql;
+    store->statements[store->n_statements++].stmt = *ret_stmt;
+    return 0;
+}
+
+static int bind_all(sqlite3_stmt *stmt, const char *format, va_list ap)
+{
+    int r = SQLITE_OK;
+
+    for (int i = 1; *format && r == SQLITE_OK; format++, i++) {
+        const void *bytes;
+        const char *text;
+
+        switch (*format) {
+        case 'i':
+            r = sqlite3_bind_int64(stmt, i, va_arg(ap, int64_t));
+            break;
+        case 'u':
+            r = sqlite3_bind_int64(stmt, i, (int64_t)va_arg(ap, uint64_t));
+            break;
+        case 'd':
+            r = sqlite3_bind_double(stmt, i, va_arg(ap, double));
+            break;
+        case 't':
+            text = va_arg(ap, const char *);
+            r = text ? sqlite3_bind_text(stmt, i, text, -1, SQLITE_STATIC)
+                     : sqlite3_bind_null(stmt, i);
+            break;
+        default:
+            bytes = va_arg(ap, const void *);
+            r = sqlite3_bind_blob64(stmt, i, bytes, va_arg(ap, size_t), SQLITE_STATIC);
+            break;
+        }
+    }
+    return r;
+}
+
+int cb_sql_next(struct cb_store *store, const char *what, struct cb_err *err, sqlite3_stmt *stmt)
+{
+    switch (sqlite3_step(stmt)) {
+    case SQLITE_ROW:
+        return 1;
+    case SQLITE_DONE:
+        return 0;
+    default:
+        return cb_sql_error(store, what, err);
+    }
+}
+
+static int first(struct cb_store *store, const char *what, struct cb_err *err,
+                 sqlite3_stmt **ret_stmt, const char *sql, const char *format, va_list ap)
+{
+    int r = prepare(store, what, sql, ret_stmt, err);
+
+    if (r < 0)
+        return r;
+    if (bind_all(*ret_stmt, format, ap) != SQLITE_OK)
+        return cb_sql_error(store, what, err);
+    return cb_sql_next(store, what, err, *ret_stmt);
+}
+
+int cb_sql_first(struct cb_store *store, const char *what, struct cb_err *err,
+                 sqlite3_stmt **ret_stmt, const char *sql, const char *format, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, format);
+    r = first(store, what, err, ret_stmt, sql, format, ap);
+    va_end(ap);
+    return r;
+}
+
+int cb_sql_run(struct cb_store *store, const char *what, struct cb_err *err, const char *sql,
+               const char *format, ...)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    va_list ap;
+    int r;
+
+    va_start(ap, format);
+    r = first(store, what, err, &stmt, sql, format, ap);
+    va_end(ap);
+    while (r > 0)
+        r = cb_sql_next(store, what, err, stmt);
+    return r < 0 ? r : sqlite3_changes(store->db);
+}
+
+void cb_sql_text(sqlite3_stmt *stmt, int column, char *ret_text, size_t size)
+{
+    const unsigned char *text = sqlite3_column_text(stmt, column);
+
+    (void)snprintf(ret_text, size, "%s", text ? (const char *)text : "");
+}
+
+/* ---- transactions ---- */
+
+int cb_store_begin(struct cb_store *store, struct cb_err *err)
+{
+    int r = cb_sql_run(store, "begin a transaction", err, "BEGIN IMMEDIATE", "");
+
+    return r < 0 ? r : 0;
+}
+
+int cb_store_commit(struct cb_store *store, struct cb_err *err)
+{
+    int r = cb_sql_run(store, "commit", err, "COMMIT", "");
+
+    return r < 0 ? r : 0;
+}
+
+void cb_store_rollback(struct cb_store *store)
+{
+    /* Some failures (disk full) have rolled back already. */
+    if (!sqlite3_get_autocommit(store->db))
+        (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int cb_sql_begin_mine(struct cb_store *store, bool *ret_mine, struct cb_err *err)
+{
+    *ret_mine = sqlite3_get_autocommit(store->db) != 0;
+    return *ret_mine ? cb_store_begin(store, err) : 0;
+}
+
+int cb_sql_end_mine(struct cb_store *store, bool mine, int r, struct cb_err *err)
+{
+    int committed = 0;
+
+    if (mine && r >= 0)
+        committed = cb_store_commit(store, err);
+    if (mine && (r < 0 || committed < 0))
+        cb_store_rollback(store);
+    return committed < 0 ? committed : r;
+}
+
+/* ---- opening ---- */
+
+static int run_text(struct cb_store *store, const char *what, const char *sql, struct cb_err *err)
+{
+    if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        return cb_sql_error(store, what, err);
+    return 0;
+}
+
+static int pragma(struct cb_store *store, const char *sql, int *ret_value, struct cb_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int r = sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL);
+
+    if (r == SQLITE_OK)
+        r = sqlite3_step(stmt);
+    if (r == SQLITE_ROW)
+        *ret_value = sqlite3_column_int(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    return r == SQLITE_ROW ? 0 : cb_sql_error(store, "read the schema version", err);
+}
+
+static int check_version(struct cb_store *store, int *ret_version, struct cb_err *err)
+{
+    int application = 0;
+    int r = pragma(store, "PRAGMA application_id", &application, err);
+
+    if (r == 0)
+        r = pragma(store, "PRAGMA user_version", ret_version, err);
+    if (r < 0)
+        return r;
+    if (application != APPLICATION_ID && (application != 0 || *ret_version != 0))
+        return cb_err_set(err, EBADMSG, "store: this is the database of another program");
+    if (*ret_version > SCHEMA_VERSION)
+        return cb_err_set(err, EPROTONOSUPPORT,
+                          "store: schema version %d was written by a newer cbformula, this one "
+                          "knows %d: update it, or use another --state-dir",
+                          *ret_version, SCHEMA_VERSION);
+    return 0;
+}
+
+static int migrate_one(struct cb_store *store, int version, struct cb_err *err)
+{
+    char sql[96];
+    int r = run_text(store, "migrate the schema", migrations[version], err);
+
+    (void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+                   APPLICATION_ID, version + 1);
+    return r < 0 ? r : run_text(store, "set the schema version", sql, err);
+}
+
+/* Another process may have migrated since the version was first looked at. */
+static int migrate(struct cb_store *store, struct cb_err *err)
+{
+    int version = 0;
+    bool mine;
+    int r = run_text(store, "turn on write-ahead logging",
+                     "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", err);
+
+    if (r == 0)
+        r = cb_sql_begin_mine(store, &mine, err);
+    if (r < 0)
+        return r;
+    r = check_version(store, &version, err);
+    for (; r == 0 && version < SCHEMA_VERSION; version++)
+        r = migrate_one(store, version, err);
+    return cb_sql_end_mine(store, mine, r, err);
+}
+
+static int open_connection(struct cb_store *store, const char *path, enum cb_store_mode mode,
+                           struct cb_err *err)
+{
+    int flags = mode == CB_STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+    int version = 0;
+    int r;
+
+    if (mode == CB_STORE_OWNER)
+        flags |= SQLITE_OPEN_CREATE;
+    if (sqlite3_open_v2(path, &store->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+        return cb_sql_error(store, "open it", err);
+    (void)sqlite3_extended_result_codes(store->db, 1);
+    (void)sqlite3_busy_timeout(store->db, BUSY_MS);
+    r = check_version(store, &version, err);
+    if (r == 0)
+        r = run_text(store, "set it up",
+                     "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+                     "PRAGMA journal_size_limit = 67108864",
+                     err);
+    if (r == 0 && version != SCHEMA_VERSION && mode == CB_STORE_OWNER)
+        return migrate(store, err);
+    if (r == 0 && version != SCHEMA_VERSION)
+        r = cb_err_set(err, EPROTONOSUPPORT,
+                       "store: schema version %d is older than this program's %d: start "
+                       "'cbformula serve' once, it migrates it",
+                       version, SCHEMA_VERSION);
+    return r;
+}
+
+int cb_store_open(const char *path, enum cb_store_mode mode, struct cb_store **ret_store,
+                  struct cb_err *err)
+{
+    struct cb_store *store = calloc(1, sizeof(*store));
+    int r;
+
+    if (!store)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    r = open_connection(store, path, mode, err);
+    if (r < 0) {
+        (void)cb_store_close(store);
+        return cb_err_prefix(err, r, "'%s'", path);
+    }
+    *ret_store = store;
+    return 0;
+}
+
+struct cb_store *cb_store_close(struct cb_store *store)
+{
+    if (!store)
+        return NULL;
+    cb_store_rollback(store);
+    for (size_t i = 0; i < store->n_statements; i++)
+        (void)sqlite3_finalize(store->statements[i].stmt);
+    (void)sqlite3_close(store->db);
+    free(store);
+    return NULL;
+}
+
+void cb_store_limit_pages(struct cb_store *store, unsigned pages)
+{
+    char sql[64];
+
+    (void)snprintf(sql, sizeof(sql), "PRAGMA max_page_count = %u", pages ? pages : 4294967294u);
+    (void)sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+}

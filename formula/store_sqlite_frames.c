@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_sqlite_frames.c - one row a frame, snapshots, totals, forgetting. See store.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formula/store_sqlite.h"
+#include "lib/err.h"
+
+#define FRAME_COLUMNS "id, start, boot, seq, t0_ns, t1_ns, wall_ns, result"
+
+int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *frame,
+                       uint64_t heard_wall_ns, struct cb_err *err)
+{
+    int r =
+        cb_sql_run(store, "store a frame", err,
+                   "INSERT INTO frames(machine, boot, start, seq, t0_ns, t1_ns, wall_ns, result)"
+                   " SELECT machine, ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM boots WHERE id = ?1",
+                   "iiuuuub", frame->boot, frame->start, frame->seq, frame->t0_ns, frame->t1_ns,
+                   frame->wall_ns, frame->result, frame->result_size);
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no boot %lld", (long long)frame->boot);
+    if (r > 0)
+        r = cb_sql_run(store, "move a start on", err,
+                       "UPDATE starts SET last_seq = max(last_seq, ?2) WHERE id = ?1", "iu",
+                       frame->start, frame->seq);
+    if (r > 0)
+        r = cb_sql_run(store, "move a boot on", err,
+                       "UPDATE boots SET last_wall_ns = iif(?2 >= last_t1_ns, ?3, last_wall_ns),"
+                       " last_length_ns = ?4, last_t1_ns = max(last_t1_ns, ?2),"
+                       " heard_wall_ns = max(heard_wall_ns, ?5) WHERE id = ?1",
+                       "iuuuu", frame->boot, frame->t1_ns, frame->wall_ns,
+                       frame->t1_ns - frame->t0_ns, heard_wall_ns);
+    return r < 0 ? r : 0;
+}
+
+/* Walk the rows of a statement that has FRAME_COLUMNS; @r is the result of its first step. */
+static int walk(struct cb_store *store, sqlite3_stmt *stmt, int r, cb_store_each_frame *each,
+                void *context, struct cb_err *err)
+{
+    while (r > 0) {
+        struct cb_store_frame frame = {
+            .id = sqlite3_column_int64(stmt, 0),
+            .start = sqlite3_column_int64(stmt, 1),
+            .boot = sqlite3_column_int64(stmt, 2),
+            .seq = cb_sql_u64(stmt, 3),
+            .t0_ns = cb_sql_u64(stmt, 4),
+            .t1_ns = cb_sql_u64(stmt, 5),
+            .wall_ns = cb_sql_u64(stmt, 6),
+            .result = sqlite3_column_blob(stmt, 7),
+            .result_size = (size_t)sqlite3_column_bytes(stmt, 7),
+        };
+        int stop = each(context, &frame, err);
+
+        if (stop)
+            return stop;
+        r = cb_sql_next(store, "read frames", err, stmt);
+    }
+    return r;
+}
+
+/* Frames of one boot do not overlap: the first that ends at or after @to_ns is the last one wanted.
+ */
+int cb_store_frames(struct cb_store *store, int64_t boot, uint64_t from_ns, uint64_t to_ns,
+                    cb_store_each_frame *each, void *context, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "read frames", err, &stmt,
+                         "SELECT " FRAME_COLUMNS " FROM frames"
+                         " WHERE boot = ?1 AND t1_ns > ?2 AND t0_ns < ?3 AND t1_ns <= coalesce("
+                         "(SELECT min(t1_ns) FROM frames WHERE boot = ?1 AND t1_ns >= ?3), ?3)"
+                         " ORDER BY t1_ns",
+                         "iuu", boot, from_ns, to_ns);
+
+    return walk(store, stmt, r, each, context, err);
+}
+
+int cb_store_frames_by_wall(struct cb_store *store, int64_t machine, uint64_t from_wall_ns,
+                            uint64_t to_wall_ns, cb_store_each_frame *each, void *context,
+                            struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "read frames", err, &stmt,
+                         "SELECT " FRAME_COLUMNS " FROM frames"
+                         " WHERE machine = ?1 AND wall_ns >= ?2 AND wall_ns < ?3 ORDER BY wall_ns",
+                         "iuu", machine, from_wall_ns, to_wall_ns);
+
+    return walk(store, stmt, r, each, context, err);
+}
+
+int cb_store_frames_after(struct cb_store *store, int64_t machine, int64_t after,
+                          cb_store_each_frame *each, void *context, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "read frames", err, &stmt,
+                         "SELECT " FRAME_COLUMNS " FROM frames"
+                         " WHERE id > ?2 AND machine = ?1 ORDER BY id",
+                         "ii", machine, after);
+
+    return walk(store, stmt, r, each, context, err);
+}
+
+int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_frame *each,
+                        void *context, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "read the last frame", err, &stmt,
+                         "SELECT " FRAME_COLUMNS " FROM frames"
+                         " WHERE boot = ?1 ORDER BY t1_ns DESC LIMIT 1",
+                         "i", boot);
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no frame yet");
+    return walk(store, stmt, r, each, context, err);
+}
+
+/* A target that is gone goes with the frames of its time, a whole start's targets with its last
+ * frame, unless the machine may still report under it. */
+int cb_store_forget(struct cb_store *store, uint64_t wall_ns, unsigned limit, struct cb_err *err)
+{
+    int frames = cb_sql_run(store, "delete old frames", err,
+                            "DELETE FROM frames WHERE id IN"
+                            " (SELECT f.id FROM machines m JOIN frames f"
+                            " ON f.machine = m.id AND f.wall_ns < ?1 LIMIT ?2)",
+                            "uu", wall_ns, (uint64_t)limit);
+    int r = frames;
+
+    if (r >= 0)
+        r = cb_sql_run(store, "delete old targets", err,
+                       "DELETE FROM targets WHERE gone_wall_ns < ?1", "u", wall_ns);
+    if (r >= 0 && frames > 0)
+        r = cb_sql_run(store, "delete targets of old starts", err,
+                       "DELETE FROM targets WHERE start IN (SELECT s.id FROM starts s"
+                       " JOIN boots b ON b.id = s.boot WHERE b.heard_wall_ns < ?1"
+                       " AND NOT EXISTS (SELECT 1 FROM frames f WHERE f.start = s.id))",
+                       "u", wall_ns);
+    if (r >= 0)
+        r = cb_sql_run(store, "delete old totals", err,
+                       "DELETE FROM totals WHERE last_wall_ns < ?1 AND identity <> ''", "u",
+                       wall_ns);
+    if (r >= 0 && frames > 0)
+        r = cb_sql_run(store, "give free pages back", err, "PRAGMA incremental_vacuum(256)", "");
+    return r < 0 ? r : frames;
+}
+
+/* ---- snapshots and totals ---- */
+
+int cb_store_put_snapshot(struct cb_store *store, int64_t machine, const void *bytes, size_t size,
+                          struct cb_err *err)
+{
+    int r = cb_sql_run(store, "store a model", err,
+                       "INSERT OR REPLACE INTO snapshots(machine, bytes) VALUES(?1, ?2)", "ib",
+                       machine, bytes, size);
+
+    return r < 0 ? r : 0;
+}
+
+int cb_store_snapshot(struct cb_store *store, int64_t machine, uint8_t **ret_bytes,
+                      size_t *ret_size, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "read a model", err, &stmt,
+                         "SELECT bytes FROM snapshots WHERE machine = ?1", "i", machine);
+    size_t size;
+    uint8_t *bytes;
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no model yet");
+    if (r < 0)
+        return r;
+    size = (size_t)sqlite3_column_bytes(stmt, 0);
+    bytes = malloc(size ? size : 1);
+    if (!bytes)
+        return cb_err_set(err, ENOMEM, "out of memory for a model of %zu bytes", size);
+    if (size)
+        memcpy(bytes, sqlite3_column_blob(stmt, 0), size);
+    *ret_bytes = bytes;
+    *ret_size = size;
+    return 0;
+}
+
+int cb_store_put_total(struct cb_store *store, int64_t machine, const struct cb_store_total *total,
+                       struct cb_err *err)
+{
+    int r = cb_sql_run(
+        store, "store a total", err,
+        "INSERT OR REPLACE INTO totals(machine, identity, socket, domain, source, container_id,"
+        " name, image, energy_uj, idle_uj, system_uj, unattributed_uj, source_uncertainty_uj,"
+        " param_uj, noise2_uj2, cpu_ns, last_wall_ns)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        "itiiitttuuuuudduu", machine, total->identity, (int64_t)total->socket,
+        (int64_t)total->domain, (int64_t)total->source, total->container_id, total->name,
+        total->image, total->energy_uj, total->idle_uj, total->system_uj, total->unattributed_uj,
+        total->source_uncertainty_uj, total->param_uj, total->noise2_uj2, total->cpu_ns,
+        total->last_wall_ns);
+
+    return r < 0 ? r : 0;
+}
+
+int cb_store_set_totals_frame(struct cb_store *store, int64_t machine, int64_t frame_id,
+                              struct cb_err *err)
+{
+    int r =
+        cb_sql_run(store, "store how far the totals are", err,
+                   "UPDATE machines SET totals_frame = ?2 WHERE id = ?1", "ii", machine, frame_id);
+
+    return r < 0 ? r : 0;
+}
+
+static void total_of_row(sqlite3_stmt *stmt, struct cb_store_total *total)
+{
+    *total = (struct cb_store_total){
+        .socket = (uint16_t)sqlite3_column_int(stmt, 4),
+        .domain = (uint8_t)sqlite3_column_int(stmt, 5),
+        .source = (uint8_t)sqlite3_column_int(stmt, 6),
+        .energy_uj = cb_sql_u64(stmt, 7),
+        .idle_uj = cb_sql_u64(stmt, 8),
+        .system_uj = cb_sql_u64(stmt, 9),
+        .unattributed_uj = cb_sql_u64(stmt, 10),
+        .source_uncertainty_uj = cb_sql_u64(stmt, 11),
+        .param_uj = sqlite3_column_double(stmt, 12),
+        .noise2_uj2 = sqlite3_column_double(stmt, 13),
+        .cpu_ns = cb_sql_u64(stmt, 14),
+        .last_wall_ns = cb_sql_u64(stmt, 15),
+    };
+    cb_sql_text(stmt, 0, total->identity, sizeof(total->identity));
+    cb_sql_text(stmt, 1, total->container_id, sizeof(total->container_id));
+    cb_sql_text(stmt, 2, total->name, sizeof(total->name));
+    cb_sql_text(stmt, 3, total->image, sizeof(total->image));
+}
+
+int cb_store_totals(struct cb_store *store, int64_t machine, uint64_t since_wall_ns,
+                    cb_store_each_total *each, void *context, int64_t *ret_frame_id,
+                    struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *upto = NULL;
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int64_t frame_id;
+    int r = cb_sql_first(store, "read how far the totals are", err, &upto,
+                         "SELECT totals_frame FROM machines WHERE id = ?1", "i", machine);
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no machine %lld", (long long)machine);
+    if (r < 0)
+        return r;
+    frame_id = sqlite3_column_int64(upto, 0);
+    r = cb_sql_first(store, "read totals", err, &stmt,
+                     "SELECT identity, container_id, name, image, socket, domain, source,"
+                     " energy_uj, idle_uj, system_uj, unattributed_uj, source_uncertainty_uj,"
+                     " param_uj, noise2_uj2, cpu_ns, last_wall_ns FROM totals"
+                     " WHERE machine = ?1 AND (identity = '' OR last_wall_ns >= ?2)",
+                     "iu", machine, since_wall_ns);
+    while (r > 0) {
+        struct cb_store_total total;
+        int stop;
+
+        total_of_row(stmt, &total);
+        stop = each(context, &total);
+        if (stop)
+            return stop;
+        r = cb_sql_next(store, "read totals", err, stmt);
+    }
+    if (r == 0)
+        *ret_frame_id = frame_id;
+    return r;
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formula/recap.h"
+#include "lib/err.h"
+#include "tests/support/store_fixture.h"
+
+static struct cb_store *open_again(const struct store_fixture *f, enum cb_store_mode mode)
+{
+    struct cb_store *store = NULL;
+    struct cb_err err = {0};
+
+    if (cb_store_open(f->path, mode, &store, &err) < 0)
+        fail_msg("%s", err.text);
+    return store;
+}
+
+static void run_sql(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void makes_its_schema_once_and_opens_it_again(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_machine machine;
+
+    assert_int_equal(cb_store_machine(f->store, "node1", &machine, NULL), 0);
+    f->store = cb_store_close(f->store);
+    f->store = open_again(f, CB_STORE_OWNER);
+    int64_t id = machine.id;
+
+    assert_int_equal(cb_store_machine(f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.id, id);
+    assert_string_equal(machine.boot_id, "");
+}
+
+static void refuses_what_a_newer_program_wrote(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store *other = NULL;
+    struct cb_err err = {0};
+
+    f->store = cb_store_close(f->store);
+    run_sql(f->path, "PRAGMA user_version = 9999");
+    assert_int_equal(cb_store_open(f->path, CB_STORE_OWNER, &other, &err), -EPROTONOSUPPORT);
+    assert_non_null(strstr(err.text, "newer"));
+    assert_null(other);
+    run_sql(f->path, "PRAGMA user_version = 0");
+    assert_int_equal(cb_store_open(f->path, CB_STORE_WRITE, &other, &err), -EPROTONOSUPPORT);
+    assert_null(other);
+}
+
+static void refuses_the_database_of_another_program(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store *other = NULL;
+    struct cb_err err = {0};
+
+    f->store = cb_store_close(f->store);
+    run_sql(f->path, "PRAGMA application_id = 7");
+    assert_int_equal(cb_store_open(f->path, CB_STORE_OWNER, &other, &err), -EBADMSG);
+    fake_root_put(f->root, "text", "this is no database, but it is long enough to be looked at\n");
+    char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s/text", f->root->dir);
+    assert_int_equal(cb_store_open(path, CB_STORE_OWNER, &other, &err), -EBADMSG);
+    assert_int_equal(cb_store_open("/nonexistent/x.sqlite", CB_STORE_READ, &other, &err), -ENOENT);
+    assert_non_null(strstr(err.text, "/nonexistent/x.sqlite"));
+    assert_null(other);
+}
+
+static void a_frame_is_stored_once_even_over_a_restart(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_frame again = {.start = start.id, .boot = start.boot, .seq = 7, .result = ""};
+    struct cb_store_machine machine;
+    struct cb_result result = {0};
+    uint64_t seed = 1;
+
+    fixture_result(&result, &seed, 100, 200, 2, 2);
+    fixture_put(f->store, &start, 7, &result);
+    f->store = cb_store_close(f->store);
+    f->store = open_again(f, CB_STORE_WRITE);
+    start = store_fixture_start(f->store);
+    assert_int_equal(start.last_seq, 7);
+    assert_int_equal(cb_store_put_frame(f->store, &again, 0, NULL), -EEXIST);
+    assert_int_equal(cb_store_machine_of_boot(f->store, FIXTURE_BOOT, &machine, NULL), 0);
+    assert_int_equal(machine.last_t1_ns, 200);
+    assert_int_equal(machine.last_length_ns, 100);
+    assert_int_equal(machine.last_wall_ns, 200 + FIXTURE_WALL_OFFSET);
+    assert_int_equal(cb_store_machine_of_boot(f->store, "other", &machine, NULL), -ENOENT);
+    cb_result_clear(&result);
+}
+
+static void a_transaction_is_all_or_nothing(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_result result = {0};
+    uint64_t seed = 2;
+
+    fixture_result(&result, &seed, 100, 200, 1, 1);
+    assert_int_equal(cb_store_begin(f->store, NULL), 0);
+    fixture_put(f->store, &start, 1, &result);
+    assert_int_equal(cb_store_put_snapshot(f->store, start.machine, "abc", 3, NULL), 0);
+    cb_store_rollback(f->store);
+    start = store_fixture_start(f->store);
+    assert_int_equal(start.last_seq, 0);
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    assert_int_equal(cb_store_snapshot(f->store, start.machine, &bytes, &size, NULL), -ENOENT);
+    assert_int_equal(cb_store_begin(f->store, NULL), 0);
+    fixture_put(f->store, &start, 1, &result);
+    assert_int_equal(cb_store_put_snapshot(f->store, start.machine, "abc", 3, NULL), 0);
+    assert_int_equal(cb_store_commit(f->store, NULL), 0);
+    assert_int_equal(cb_store_snapshot(f->store, start.machine, &bytes, &size, NULL), 0);
+    assert_int_equal(size, 3);
+    assert_memory_equal(bytes, "abc", 3);
+    free(bytes);
+    cb_result_clear(&result);
+}
+
+struct seen {
+    uint64_t seqs[64];
+    size_t n;
+};
+
+static int see(void *context, const struct cb_store_frame *frame, struct cb_err *err)
+{
+    struct seen *seen = context;
+
+    (void)err;
+    seen->seqs[seen->n++] = frame->seq;
+    return 0;
+}
+
+static void finds_the_frames_of_an_interval_half_open(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_result result = {0};
+    uint64_t seed = 3;
+    static const struct {
+        uint64_t from, to;
+        size_t n, first;
+    } cases[] = {{0, 1000, 5, 1},  {100, 200, 1, 1}, {150, 250, 2, 1}, {200, 201, 1, 2},
+                 {199, 200, 1, 1}, {600, 900, 0, 0}, {0, 100, 0, 0},   {599, 9999, 1, 5}};
+
+    for (uint64_t i = 1; i <= 5; i++) { /* [100, 200), [200, 300), ... [500, 600) */
+        fixture_result(&result, &seed, 100 * i, 100 * i + 100, 1, 1);
+        fixture_put(f->store, &start, i, &result);
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct seen seen = {.n = 0};
+
+        assert_int_equal(
+            cb_store_frames(f->store, start.boot, cases[i].from, cases[i].to, see, &seen, NULL), 0);
+        assert_int_equal(seen.n, cases[i].n);
+        if (seen.n)
+            assert_int_equal(seen.seqs[0], cases[i].first);
+    }
+    struct seen after = {.n = 0};
+
+    assert_int_equal(cb_store_frames_after(f->store, start.machine, 3, see, &after, NULL), 0);
+    assert_int_equal(after.n, 2);
+    cb_result_clear(&result);
+}
+
+static void a_placeholder_never_replaces_a_text(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_target target = {.start = start.id, .target = 1};
+    struct cb_store_target found;
+    char identity[CB_STORE_TEXT_SIZE];
+
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    assert_int_equal(cb_store_target(f->store, start.id, 1, &found, NULL), 0);
+    assert_string_equal(found.name, "alpha");
+    target.target = 9;
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    assert_int_equal(cb_store_target(f->store, start.id, 9, &found, NULL), 0);
+    assert_false(found.known);
+    cb_store_target_identity(&found, identity);
+    assert_non_null(strstr(identity, "target 9"));
+    target.known = true;
+    (void)snprintf(target.name, sizeof(target.name), "late");
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    assert_int_equal(cb_store_target(f->store, start.id, 9, &found, NULL), 0);
+    assert_string_equal(found.name, "late");
+    assert_int_equal(cb_store_target(f->store, start.id, 10, &found, NULL), -ENOENT);
+}
+
+static void forgets_old_frames_and_keeps_how_far_it_was(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_result result = {0};
+    struct seen seen = {.n = 0};
+    uint64_t seed = 4;
+
+    for (uint64_t i = 1; i <= 10; i++) {
+        fixture_result(&result, &seed, 100 * i, 100 * i + 100, 1, 1);
+        fixture_put(f->store, &start, i, &result);
+    }
+    assert_int_equal(cb_store_forget(f->store, FIXTURE_WALL_OFFSET + 600, 3, NULL), 3);
+    assert_int_equal(cb_store_forget(f->store, FIXTURE_WALL_OFFSET + 600, 100, NULL), 1);
+    assert_int_equal(cb_store_forget(f->store, FIXTURE_WALL_OFFSET + 600, 100, NULL), 0);
+    assert_int_equal(cb_store_frames(f->store, start.boot, 0, 9999, see, &seen, NULL), 0);
+    assert_int_equal(seen.n, 6);
+    assert_int_equal(cb_store_forget(f->store, UINT64_MAX / 2, 100, NULL), 6);
+    start = store_fixture_start(f->store);
+    assert_int_equal(start.last_seq, 10);
+    fixture_result(&result, &seed, 9000, 9100, 1, 1);
+    fixture_put(f->store, &start, 11, &result);
+    seen.n = 0; /* ids go on where they were, so that totals know what they hold */
+    assert_int_equal(cb_store_frames_after(f->store, start.machine, 10, see, &seen, NULL), 0);
+    assert_int_equal(seen.n, 1);
+    cb_result_clear(&result);
+}
+
+static void make_test(struct cb_store *store, const struct cb_store_start *start, const char *id,
+                      struct cb_store_test *test)
+{
+    *test = (struct cb_store_test){.boot = start->boot, .created_wall_ns = 5};
+    (void)snprintf(test->id, sizeof(test->id), "%s", id);
+    (void)snprintf(test->name, sizeof(test->name), "sleep");
+    (void)snprintf(test->image, sizeof(test->image), "cb/sleep");
+    assert_int_equal(cb_store_put_test(store, test, "[\"5\"]", NULL), 0);
+    (void)snprintf(test->container_id, sizeof(test->container_id), FIXTURE_ID_A);
+    test->begin_ns = 150;
+    test->end_ns = 450;
+    test->exit_code = 3;
+    test->ended_wall_ns = 77;
+}
+
+static void the_end_of_a_test_is_told_once_and_may_be_repeated(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test;
+    struct cb_store_test found;
+    struct cb_err err = {0};
+
+    make_test(f->store, &start, "t1", &test);
+    assert_int_equal(cb_store_test(f->store, "t1", &found, NULL), 0);
+    assert_int_equal(found.state, CB_TEST_RUNNING);
+    assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+    assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+    test.end_ns++;
+    assert_int_equal(cb_store_end_test(f->store, &test, &err), -EEXIST);
+    test.end_ns--;
+    test.has_warmup = true;
+    assert_int_equal(cb_store_end_test(f->store, &test, &err), -EEXIST);
+    assert_int_equal(cb_store_give_up_test(f->store, "t1", &err), -EEXIST);
+    assert_int_equal(cb_store_test(f->store, "t1", &found, NULL), 0);
+    assert_int_equal(found.state, CB_TEST_ENDED);
+    assert_int_equal(found.end_ns, 450);
+    assert_false(found.has_warmup);
+    assert_string_equal(found.machine, "node1");
+    make_test(f->store, &start, "t2", &test);
+    assert_int_equal(cb_store_give_up_test(f->store, "t2", NULL), 0);
+    assert_int_equal(cb_store_give_up_test(f->store, "t2", NULL), 0);
+    assert_int_equal(cb_store_end_test(f->store, &test, &err), -EEXIST);
+    assert_int_equal(cb_store_give_up_test(f->store, "t3", &err), -ENOENT);
+}
+
+static void a_recap_is_queued_once_for_each_sink(void **state)
+{
+    static const char *const sinks[] = {"mongodb"};
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_queued queued;
+    struct cb_store_test test;
+    struct cb_result result = {0};
+    char id[CB_TEST_ID_SIZE];
+    uint64_t seed = 5;
+    uint64_t waiting;
+    uint64_t aside;
+
+    make_test(f->store, &start, "t1", &test);
+    assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    fixture_result(&result, &seed, 100, 500, 1, 1);
+    fixture_put(f->store, &start, 1, &result);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), 0);
+    assert_string_equal(id, "t1");
+    assert_int_equal(cb_store_test(f->store, "t1", &test, NULL), 0);
+    assert_int_equal(cb_recap_finish(f->store, &test, sinks, 1, NULL), 0);
+    assert_int_equal(cb_recap_finish(f->store, &test, sinks, 1, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_queue_length(f->store, "mongodb", &waiting, &aside, NULL), 0);
+    assert_int_equal(waiting, 1);
+    assert_int_equal(aside, 0);
+    assert_int_equal(cb_store_queue_first(f->store, "mongodb", &queued, NULL), 0);
+    assert_string_equal(queued.key, "t1");
+    assert_non_null(strstr(queued.document, FIXTURE_ID_A));
+    assert_int_equal(cb_store_queue_set_aside(f->store, queued.id, "too large", NULL), 0);
+    assert_int_equal(cb_store_queue_length(f->store, "mongodb", &waiting, &aside, NULL), 0);
+    assert_int_equal(aside, 1);
+    assert_int_equal(cb_store_queue_done(f->store, queued.id, NULL), 0);
+    cb_store_queued_clear(&queued);
+    assert_int_equal(cb_store_queue_first(f->store, "mongodb", &queued, NULL), -ENOENT);
+    cb_result_clear(&result);
+}
+
+static void a_test_that_is_never_covered_becomes_ripe_when_stale(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test;
+    char id[CB_TEST_ID_SIZE];
+
+    make_test(f->store, &start, "t1", &test);
+    assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 77, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 78, id, NULL), 0);
+}
+
+static int see_total(void *context, const struct cb_store_total *total)
+{
+    struct cb_store_total *seen = context;
+
+    *seen = *total;
+    return 0;
+}
+
+static void totals_come_back_as_they_were(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_total total = {.identity = "x",
+                                   .name = "n",
+                                   .socket = 3,
+                                   .domain = 1,
+                                   .source = 2,
+                                   .energy_uj = UINT64_C(1) << 61,
+                                   .param_uj = 0.25,
+                                   .noise2_uj2 = 1e300,
+                                   .cpu_ns = 9,
+                                   .last_wall_ns = 1000};
+    struct cb_store_total seen = {.socket = 0};
+    int64_t frame = 0;
+
+    assert_int_equal(cb_store_put_total(f->store, start.machine, &total, NULL), 0);
+    assert_int_equal(cb_store_set_totals_frame(f->store, start.machine, 42, NULL), 0);
+    assert_int_equal(cb_store_totals(f->store, start.machine, 1000, see_total, &seen, &frame, NULL),
+                     0);
+    assert_int_equal(frame, 42);
+    assert_int_equal(seen.energy_uj, total.energy_uj);
+    assert_true(seen.noise2_uj2 == total.noise2_uj2 && seen.param_uj == total.param_uj);
+    assert_int_equal(seen.socket, 3);
+    seen = (struct cb_store_total){.socket = 77};
+    assert_int_equal(cb_store_totals(f->store, start.machine, 1001, see_total, &seen, &frame, NULL),
+                     0);
+    assert_int_equal(seen.socket, 77);
+}
+
+static void counts_and_keys_belong_to_the_machine(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_counts counts = {.frames = 3, .duplicates = 2, .lost_frames = 1};
+    struct cb_store_machine machine;
+
+    assert_int_equal(cb_store_add_counts(f->store, start.machine, &counts, NULL), 0);
+    assert_int_equal(cb_store_add_counts(f->store, start.machine, &counts, NULL), 0);
+    assert_int_equal(cb_store_bind_key(f->store, start.machine, "KEY", NULL), 0);
+    assert_int_equal(cb_store_machine(f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.frames, 6);
+    assert_int_equal(machine.duplicates, 4);
+    assert_int_equal(machine.lost_frames, 2);
+    assert_string_equal(machine.key, "KEY");
+    assert_string_equal(machine.boot_id, FIXTURE_BOOT);
+}
+
+static void a_full_disk_is_said_and_leaves_the_store_usable(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_result result = {0};
+    struct cb_err err = {0};
+    uint64_t seed = 6;
+    uint8_t *big = calloc(1, 1 << 20);
+    int r;
+
+    assert_non_null(big);
+    run_sql(f->path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    f->store = cb_store_close(f->store);
+    f->store = open_again(f, CB_STORE_WRITE);
+    cb_store_limit_pages(f->store, 64);
+    assert_int_equal(cb_store_begin(f->store, NULL), 0);
+    r = cb_store_put_snapshot(f->store, start.machine, big, 1 << 20, &err);
+    assert_int_equal(r, -ENOSPC);
+    cb_store_rollback(f->store);
+    cb_store_limit_pages(f->store, 0);
+    fixture_result(&result, &seed, 100, 200, 1, 1);
+    fixture_put(f->store, &start, 1, &result);
+    free(big);
+    cb_result_clear(&result);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, store_fixture_setup, store_fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(makes_its_schema_once_and_opens_it_again),
+        TEST(refuses_what_a_newer_program_wrote),
+        TEST(refuses_the_database_of_another_program),
+        TEST(a_frame_is_stored_once_even_over_a_restart),
+        TEST(a_transaction_is_all_or_nothing),
+        TEST(finds_the_frames_of_an_interval_half_open),
+        TEST(a_placeholder_never_replaces_a_text),
+        TEST(forgets_old_frames_and_keeps_how_far_it_was),
+        TEST(the_end_of_a_test_is_told_once_and_may_be_repeated),
+        TEST(a_recap_is_queued_once_for_each_sink),
+        TEST(a_test_that_is_never_covered_becomes_ripe_when_stale),
+        TEST(totals_come_back_as_they_were),
+        TEST(counts_and_keys_belong_to_the_machine),
+        TEST(a_full_disk_is_said_and_leaves_the_store_usable),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
