@@ -28,7 +28,7 @@ start() {
     --containerd-namespace "cbwatts-$$" --containerd-plugins-namespace "cbwatts-plugins-$$" \
     >"$dir/dockerd.log" 2>&1 </dev/null &
   pid=$!
-  echo "$pid" >"$dir/dockerd.pid"
+  save_pid "$dir/dockerd.pid" "$pid"
   wait_for 60 answers_or_died "$socket" "$pid" || die "dockerd did not answer on $socket in 60 s"
   if ! engine_answers "$socket"; then
     die "dockerd did not start: $(sed -n 's/.*msg="\(.*\)"$/\1/p; /^failed/p' "$dir/dockerd.log" | tail -n 1)"
@@ -42,8 +42,7 @@ stop() {
   trap '' INT TERM HUP
   [ -e "$dir/engine-socket" ] || return 0
   socket=$(cat "$dir/engine-socket")
-  pid=$(cat "$dir/dockerd.pid" 2>/dev/null || echo 0)
-  if [ "$pid" -ne 0 ] && is_running "$pid"; then
+  if pid=$(saved_pid "$dir/dockerd.pid"); then
     for id in $(docker_api "$socket" GET '/containers/json?all=1' 2>/dev/null |
       grep -oE '"Id":"[0-9a-f]{64}"' | cut -d '"' -f 4); do
       docker_api "$socket" DELETE "/containers/$id?force=1&v=1" >/dev/null 2>&1 || :

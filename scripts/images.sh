@@ -40,11 +40,13 @@ END
 
 # import SOCKET TREE NAME ENTRYPOINT
 import() {
-  local answer
-  answer=$(tar -C "$2" --owner=0 --group=0 -c . | docker_api "$1" POST \
-    "/images/create?fromSrc=-&repo=$3&tag=latest&changes=$(urlencode "ENTRYPOINT [\"/bin/$4\"]")&changes=$(urlencode 'ENV PATH=/bin')" \
-    -H 'Content-Type: application/x-tar' -T -) && [[ $answer != *'"error"'* ]] ||
+  local answer changes
+  changes="changes=$(urlencode "ENTRYPOINT [\"/bin/$4\"]")&changes=$(urlencode 'ENV PATH=/bin')"
+  if ! answer=$(tar -C "$2" --owner=0 --group=0 -c . |
+    docker_api "$1" POST "/images/create?fromSrc=-&repo=$3&tag=latest&$changes" \
+      -H 'Content-Type: application/x-tar' -T -) || [[ $answer == *'"error"'* ]]; then
     die "the engine could not make the image $3: $answer"
+  fi
   echo "$3"
 }
 urlencode() {

@@ -1,62 +1,87 @@
 # shellcheck shell=bash
-# lib.sh - what every integration test needs: TAP, a scratch directory, and the certainty that
-# nothing stays behind. Source it first; end the script with `done_testing`.
+# lib.sh - what every integration test needs: TAP, a scratch directory, the parts of cbwatts, and the
+# certainty that nothing stays behind. Source it first; end the script with `done_testing`.
 #
 #   ok NAME COMMAND...      passes when the command succeeds; its output is shown when it does not
-#   pass NAME | fail NAME | skip NAME REASON
-#   later COMMAND...        run at exit, last given first (stop a process by its pid, unmount, ...)
-#   spawn NAME COMMAND...   start a program in the background, log to $T/NAME.log, pid in $NAME_pid;
-#                           stopped (TERM, then KILL) at exit
-#   wait_for SECONDS COMMAND...  poll until the command succeeds
-#   free_port               print a free TCP port of 127.0.0.1
-#   $T                      scratch directory, removed at exit
+#   is NAME WANT GOT        passes when both are the same
+#   like NAME PATTERN TEXT  passes when the extended regular expression matches
+#   pass NAME | fail NAME [TEXT] | skip NAME REASON
+#   later COMMAND...        run at the end, last given first (unmount, ...)
+#   spawn NAME COMMAND...   a program in the background with $T/NAME.log, pid in $NAME_pid, stopped
+#                           at the end
+#   done_testing            run what was put off, see that nothing stays behind, print the plan
+#   $T                      scratch directory, removed at exit (KEEP=1 keeps it)
 #   $TOP, $BIN              the repository, the programs (BIN can be set to a sanitizer build)
+#
+# and all of scripts/common.sh: start_engine, make_keys, start_formula, start_sensor, stop_all,
+# wait_for, free_port, docker_api, stop_pid, ... The engine is always a private one below $T.
 set -u
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BIN=${BIN:-$TOP/build/bin}
 T=$(mktemp -d "${TMPDIR:-/tmp}/cbtest.XXXXXX")
 chmod 755 "$T"
+cd "$TOP" || exit 2
+# shellcheck source=scripts/common.sh
+. scripts/common.sh
+# no engine, formula or proxy of the user's is meant
+export DOCKER_HOST=unix://$T/engine/docker.sock
+unset CBFORMULA_URL http_proxy HTTP_PROXY
 _n=0 _failed=0 _later=()
 
-later() { _later+=("$(printf '%q ' "$@")"); }
-_cleanup() {
-  local i status=$?
-  trap - EXIT INT TERM
+_state() {
+  # what the tests may change outside $T: mounts, the cgroups of containers, firewall rules, our files
+  awk '{ print "mount", $5 }' /proc/self/mountinfo
+  find /sys/fs/cgroup -maxdepth 3 -regextype posix-extended -regex '.*/docker/[0-9a-f]{64}' 2>/dev/null
+  iptables -S 2>/dev/null
+  compgen -G "${TMPDIR:-/tmp}/cbwatts-run.*"
+}
+_processes() {
+  local p
+  for p in /proc/[0-9]*; do
+    case "$(tr '\0' ' ' <"$p/cmdline") $(readlink "$p/exe" "$p/cwd")" in
+    *"$T"*) [ "${p#/proc/}" = $$ ] || echo "process ${p#/proc/}: $(tr '\0' ' ' <"$p/cmdline")" ;;
+    esac 2>/dev/null
+  done
+}
+# what was not there before: to stdout; fails when there is something
+_stays_behind() {
+  local more
+  more=$(_processes; _state | sort | comm -23 - "$T/state-before")
+  [ -z "$more" ] || { echo "$more" && return 1; }
+}
+_run_later() {
+  local i
   for ((i = ${#_later[@]} - 1; i >= 0; i--)); do eval "${_later[i]}" >>"$T/cleanup.log" 2>&1; done
-  [ -n "${KEEP:-}" ] && { echo "# kept: $T"; exit $status; }
-  rm -rf "$T"
+  _later=()
+}
+_cleanup() {
+  local status=$?
+  trap '' INT TERM
+  trap - EXIT
+  _run_later
+  if [ -n "${KEEP:-}" ]; then echo "# kept: $T"; else rm -rf "$T"; fi
   exit $status
 }
 trap _cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+_state | sort >"$T/state-before"
 
+later() { _later+=("$(printf '%q ' "$@")"); }
 pass() { _n=$((_n + 1)); echo "ok $_n - $1"; }
-fail() { _n=$((_n + 1)); _failed=$((_failed + 1)); echo "not ok $_n - $1"; }
 skip() { _n=$((_n + 1)); echo "ok $_n - $1 # skip $2"; }
+fail() {
+  _n=$((_n + 1)) _failed=$((_failed + 1))
+  echo "not ok $_n - $1"
+  [ $# -eq 1 ] || printf '%s\n' "$2" | tail -n 30 | sed 's/^/# /'
+}
 ok() {
   local name=$1 out
   shift
-  if out=$("$@" 2>&1); then pass "$name"; else
-    fail "$name"
-    printf '%s\n' "$out" | tail -n 30 | sed 's/^/# /'
-  fi
+  if out=$("$@" 2>&1); then pass "$name"; else fail "$name" "$out"; fi
 }
-done_testing() {
-  echo "1..$_n"
-  [ $_failed -eq 0 ]
-  exit $?
-}
-
-stop_pid() {
-  local pid=$1 i
-  kill "$pid" 2>/dev/null || return 0
-  for ((i = 0; i < ${2:-50}; i++)); do
-    kill -0 "$pid" 2>/dev/null || return 0
-    sleep 0.1
-  done
-  kill -KILL "$pid" 2>/dev/null
-}
+is() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "want: $2"$'\n'"got:  $3"; fi; }
+like() { if [[ $3 =~ $2 ]]; then pass "$1"; else fail "$1" "no match of $2 in: $3"; fi; }
 spawn() {
   local name=$1
   shift
@@ -64,15 +89,10 @@ spawn() {
   printf -v "${name}_pid" '%s' $!
   later stop_pid $!
 }
-wait_for() {
-  local limit=$1 end
-  shift
-  end=$(($(date +%s%N) + limit * 1000000000))
-  until "$@" >/dev/null 2>&1; do
-    [ "$(date +%s%N)" -lt $end ] || return 1
-    sleep 0.05
-  done
-}
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+done_testing() {
+  _run_later
+  ok "nothing stays behind" wait_for 5 _stays_behind
+  echo "1..$_n"
+  [ $_failed -eq 0 ]
+  exit $?
 }
