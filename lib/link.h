@@ -87,7 +87,8 @@ int cb_link_client_poll(struct cb_link_client *client, uint64_t timeout_ns, int 
 
 struct cb_link_server;
 
-/* Is this client public key (Z85) let in? Called for every handshake, on the server's thread. */
+/* Is this client public key (Z85) let in? Called on the server's thread for every handshake and
+ * again for every ping, so that a key that was taken off the list falls silent. */
 typedef bool cb_link_admit(void *context, const char *key);
 
 struct cb_link_server_options {
