@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model_cbwatts.h - the default model: non-negative ridges with different memories, mixed by their
+ * recent error, beside an anchored idle power. docs/model.md has the mathematics and the reasons.
+ */
+#ifndef CB_FORMULA_MODEL_CBWATTS_H
+#define CB_FORMULA_MODEL_CBWATTS_H
+
+#include "formula/model.h"
+#include "lib/cleanup.h"
+
+#define CB_CBWATTS_COLS (2 * CB_MODEL_EVENTS + 1) /* linear, square root, clock x frequency^2 */
+#define CB_CBWATTS_EXPERTS 4
+
+/* Forgotten moments of (columns, power) and the weights fitted to them. */
+struct cb_cbwatts_expert {
+    double n; /* effective number of ticks */
+    double mean_w;
+    double scatter_ww;
+    double mean[CB_CBWATTS_COLS];
+    double scatter_w[CB_CBWATTS_COLS];
+    double scatter[CB_CBWATTS_COLS * CB_CBWATTS_COLS];
+    double weight[CB_CBWATTS_COLS];
+    double idle_w;
+    double error_w; /* forgotten mean absolute one-step error */
+};
+
+struct cb_cbwatts {
+    uint64_t ticks;
+    double least_w, most_w;        /* of the ticks learnt from */
+    double most_activity;          /* counts of the clocks per second */
+    double anchor_activity;        /* the least activity seen, slowly forgotten */
+    double anchor_busy;            /* what share of the CPUs that was; negative: not known */
+    double anchor_w, anchor_ticks; /* the mean power under it, of so many ticks */
+    double idle_prior_w, idle_prior_sd_w;
+    double residual_ww;  /* forgotten mean square of the one-step error */
+    double structure_ww; /* the same of the expert that splits */
+    struct cb_cbwatts_expert experts[CB_CBWATTS_EXPERTS];
+};
+
+void cb_cbwatts_init(struct cb_cbwatts *model);
+
+/* @power_w is used only where nothing is known yet: the first tick's idle power. */
+void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
+                         double power_w, struct cb_model_estimate *ret_estimate);
+
+/* @predicted_w is what the estimate before said (NAN: none). */
+void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w,
+                      double predicted_w);
+
+#endif
