@@ -240,7 +240,7 @@ struct cb_link_server *cb_link_server_close(struct cb_link_server *server)
         if (server->context)
             while (zmq_ctx_term(server->context) < 0 && errno == EINTR)
                 ;
-        sweep(server, 0, 0);
+        sweep(server, UINT64_MAX, 0);
         free(server);
     }
     return NULL;
