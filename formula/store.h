@@ -81,7 +81,8 @@ struct cb_store_start {
     uint64_t last_seq; /* highest stored; 0: none */
 };
 
-/* A sensor said hello, or sent the first frame of a start: find or make its rows. */
+/* A sensor said hello, or sent the first frame of a start: find or make its rows. -EEXIST: this
+ * start belongs to another boot. */
 int cb_store_start(struct cb_store *store, int64_t machine, const char *boot_id,
                    const char *start_id, uint64_t heard_wall_ns, struct cb_store_start *ret_start,
                    struct cb_err *err) cb_must_check;
@@ -89,7 +90,6 @@ int cb_store_start(struct cb_store *store, int64_t machine, const char *boot_id,
 /* What came since the last call, added to the machine's counts. */
 struct cb_store_counts {
     uint64_t frames, duplicates, refused, violations;
-    uint64_t lost_frames; /* grown by */
 };
 int cb_store_add_counts(struct cb_store *store, int64_t machine,
                         const struct cb_store_counts *counts, struct cb_err *err) cb_must_check;
@@ -135,12 +135,13 @@ struct cb_store_frame {
     uint64_t t0_ns, t1_ns, wall_ns;
     const void *result; /* cb_result_pack() */
     size_t result_size;
+    uint64_t lost_frames; /* to store only: as the frame said, since the sensor's start */
 };
 
 /* Within a transaction. -EEXIST: (start, seq) is there. Also moves the start's last_seq and the
- * boot's last times. */
+ * boot's last times. @ret_id may be NULL. */
 int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *frame,
-                       uint64_t heard_wall_ns, struct cb_err *err) cb_must_check;
+                       uint64_t heard_wall_ns, int64_t *ret_id, struct cb_err *err) cb_must_check;
 
 /* A callback ends the walk by returning something else than 0; the walk returns that, so a negative
  * one is its error. The frame's bytes are valid within the call. */

@@ -10,7 +10,7 @@
 #define FRAME_COLUMNS "id, start, boot, seq, t0_ns, t1_ns, wall_ns, result"
 
 int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *frame,
-                       uint64_t heard_wall_ns, struct cb_err *err)
+                       uint64_t heard_wall_ns, int64_t *ret_id, struct cb_err *err)
 {
     int r =
         cb_sql_run(store, "store a frame", err,
@@ -21,10 +21,13 @@ int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *fram
 
     if (r == 0)
         return cb_err_set(err, ENOENT, "store: no boot %lld", (long long)frame->boot);
+    if (r > 0 && ret_id)
+        *ret_id = sqlite3_last_insert_rowid(store->db);
     if (r > 0)
         r = cb_sql_run(store, "move a start on", err,
-                       "UPDATE starts SET last_seq = max(last_seq, ?2) WHERE id = ?1", "iu",
-                       frame->start, frame->seq);
+                       "UPDATE starts SET last_seq = max(last_seq, ?2),"
+                       " lost_frames = max(lost_frames, ?3) WHERE id = ?1",
+                       "iuu", frame->start, frame->seq, frame->lost_frames);
     if (r > 0)
         r = cb_sql_run(store, "move a boot on", err,
                        "UPDATE boots SET last_wall_ns = iif(?2 >= last_t1_ns, ?3, last_wall_ns),"

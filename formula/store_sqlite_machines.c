@@ -7,8 +7,9 @@
 #include "lib/err.h"
 
 #define MACHINE_COLUMNS                                                                            \
-    "m.id, m.name, m.key, m.frames, m.duplicates, m.refused, m.violations, m.lost_frames,"         \
-    " b.id, b.boot_id, b.last_t1_ns, b.last_wall_ns, b.last_length_ns, b.heard_wall_ns"
+    "m.id, m.name, m.key, m.frames, m.duplicates, m.refused, m.violations,"                        \
+    " (SELECT sum(lost_frames) FROM starts WHERE machine = m.id), b.id, b.boot_id, b.last_t1_ns, " \
+    "b.last_wall_ns, b.last_length_ns, b.heard_wall_ns"
 
 static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
 {
@@ -110,14 +111,18 @@ int cb_store_machine_of_boot(struct cb_store *store, const char *boot_id,
     return r < 0 ? r : 0;
 }
 
-static int find_start(struct cb_store *store, int64_t machine, const char *start_id,
-                      struct cb_store_start *ret_start, struct cb_err *err)
+static int find_start(struct cb_store *store, int64_t machine, const char *boot_id,
+                      const char *start_id, struct cb_store_start *ret_start, struct cb_err *err)
 {
     cb_auto_reset sqlite3_stmt *stmt = NULL;
     int r = cb_sql_first(store, "look up a sensor start", err, &stmt,
-                         "SELECT id, boot, last_seq FROM starts"
-                         " WHERE machine = ?1 AND start_id = ?2",
-                         "it", machine, start_id);
+                         "SELECT s.id, s.boot, s.last_seq FROM starts s"
+                         " JOIN boots b ON b.id = s.boot"
+                         " WHERE s.machine = ?1 AND s.start_id = ?2 AND b.boot_id = ?3",
+                         "itt", machine, start_id, boot_id);
+
+    if (r == 0)
+        return cb_err_set(err, EEXIST, "start id '%.40s' belongs to another boot", start_id);
 
     if (r > 0)
         *ret_start = (struct cb_store_start){
@@ -163,7 +168,7 @@ int cb_store_start(struct cb_store *store, int64_t machine, const char *boot_id,
         return r;
     r = make_start(store, machine, boot_id, start_id, heard_wall_ns, err);
     if (r >= 0)
-        r = find_start(store, machine, start_id, ret_start, err);
+        r = find_start(store, machine, boot_id, start_id, ret_start, err);
     r = cb_sql_end_mine(store, mine, r, err);
     return r < 0 ? r : 0;
 }
@@ -173,10 +178,9 @@ int cb_store_add_counts(struct cb_store *store, int64_t machine,
 {
     int r = cb_sql_run(store, "count a machine's frames", err,
                        "UPDATE machines SET frames = frames + ?2, duplicates = duplicates + ?3,"
-                       " refused = refused + ?4, violations = violations + ?5,"
-                       " lost_frames = lost_frames + ?6 WHERE id = ?1",
-                       "iuuuuu", machine, counts->frames, counts->duplicates, counts->refused,
-                       counts->violations, counts->lost_frames);
+                       " refused = refused + ?4, violations = violations + ?5 WHERE id = ?1",
+                       "iuuuu", machine, counts->frames, counts->duplicates, counts->refused,
+                       counts->violations);
 
     return r < 0 ? r : 0;
 }

@@ -122,6 +122,6 @@ void fixture_put(struct cb_store *store, const struct cb_store_start *start, uin
 
     must(cb_result_pack(result, &bytes, &frame.result_size, &err), &err);
     frame.result = bytes;
-    must(cb_store_put_frame(store, &frame, result->wall_ns, &err), &err);
+    must(cb_store_put_frame(store, &frame, result->wall_ns, NULL, &err), &err);
     free(bytes);
 }
