@@ -31,7 +31,7 @@ ALL_CFLAGS = -std=gnu11 -MMD -MP -fno-common -fstack-protector-strong -ffp-contr
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS_lib := -lbson-1.0 -lzmq
-LIBS_sensor := $(LIBS_lib) -lpfm -lcap-ng -ljansson
+LIBS_sensor := $(LIBS_lib) -lpfm -lcap-ng -lcurl -ljansson
 LIBS_formula := $(LIBS_lib) -lmongoc-1.0 -lcurl -lsqlite3 -lmicrohttpd -ljansson -lzstd -lz
 LIBS_tester := -lcurl -ljansson
 LIBS_all := -lpfm -lcap-ng -lmongoc-1.0 -lbson-1.0 -lzmq -lcurl -lsqlite3 -lmicrohttpd -ljansson \
@@ -62,11 +62,11 @@ help:
 
 ## run               install what is missing, build, measure two containers and show their energy
 run:
-	$(Q)scripts/run.sh
+	$(Q)BIN=$(BIN) scripts/run.sh
 
 ## up, down          the same parts, kept running for your own tests; and stop them again
 up:
-	$(Q)scripts/up.sh
+	$(Q)BIN=$(BIN) scripts/up.sh
 
 down:
 	$(Q)scripts/down.sh
@@ -192,6 +192,7 @@ install: all
 
 ## clean             remove build/
 clean:
+	$(Q)[ ! -d build/up ] || scripts/down.sh
 	$(Q)rm -rf build compile_commands.json
 
 -include $(shell find build -name '*.d' 2>/dev/null)

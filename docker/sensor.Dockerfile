@@ -10,7 +10,8 @@ COPY . /src
 RUN make -C /src -j"$(nproc)" build/bin/cbsensor
 
 FROM ${BASE}
-RUN apt-get update && apt-get install -y --no-install-recommends libbson-1.0-0 libzmq5 libpfm4 libcap-ng0 libjansson4 && \
+RUN apt-get update && apt-get install -y --no-install-recommends libbson-1.0-0 libzmq5 libpfm4 \
+    libcap-ng0 libcurl4 libjansson4 && \
     rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/bin/cbsensor /usr/bin/
 ENTRYPOINT ["/usr/bin/cbsensor"]
