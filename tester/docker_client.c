@@ -316,19 +316,32 @@ int cb_docker_client_pull(struct cb_docker_client *client, const char *image, st
     return r;
 }
 
+/* The warning that a limit is not applied. Others, say on the network, are about the engine and
+ * would come with every container. */
+static const char *limit_warning(const json_t *warnings)
+{
+    for (size_t i = 0; i < json_array_size(warnings); i++) {
+        const char *text = json_string_value(json_array_get(warnings, i));
+
+        if (text && strstr(text, "iscarded"))
+            return text;
+    }
+    return "";
+}
+
 /* {"Id":"...","Warnings":[...]|null} */
 static int take_created(const struct cb_rest_reply *reply, char ret_id[CB_DOCKER_CLIENT_ID_SIZE],
                         char ret_warning[256], struct cb_err *err)
 {
     json_t *json = json_loadb(reply->body, reply->size, 0, NULL);
     const char *id = json_string_value(json_object_get(json, "Id"));
-    const char *warning = json_string_value(json_array_get(json_object_get(json, "Warnings"), 0));
+    const char *warning = limit_warning(json_object_get(json, "Warnings"));
     int r = 0;
 
     if (id && strlen(id) == CB_DOCKER_CLIENT_ID_SIZE - 1 &&
         strspn(id, "0123456789abcdef") == CB_DOCKER_CLIENT_ID_SIZE - 1) {
         memcpy(ret_id, id, CB_DOCKER_CLIENT_ID_SIZE);
-        (void)snprintf(ret_warning, 256, "%s", warning ? warning : "");
+        (void)snprintf(ret_warning, 256, "%s", warning);
     } else {
         r = cb_err_set(err, EBADMSG, "Docker's answer to create has no container id");
     }
@@ -458,7 +471,10 @@ int cb_docker_client_step(struct cb_docker_client *client, uint64_t timeout_ns,
                           struct cb_docker_client_state *ret_state, struct cb_err *err)
 {
     struct cb_docker_client_state state = *ret_state;
-    int r = cb_rest_step(client->rest, timeout_ns, err);
+    /* Another call may have moved them to their end: then there is nothing to wait for. */
+    bool ended = (client->exit && cb_rest_is_done(client->exit)) ||
+                 (client->output && cb_rest_is_done(client->output));
+    int r = cb_rest_step(client->rest, ended ? 0 : timeout_ns, err);
 
     if (client->exit && cb_rest_is_done(client->exit)) {
         r = take_exit(client->exit, &state.exit_code, err);

@@ -76,7 +76,7 @@ int cb_docker_client_find_image(struct cb_docker_client *client, const char *ima
 int cb_docker_client_pull(struct cb_docker_client *client, const char *image,
                           struct cb_err *err) cb_must_check;
 
-/* *@ret_warning ("" for none) is what the engine could not do of what was asked. */
+/* @ret_warning ("" for none) is the engine's text on a limit that it cannot apply. */
 int cb_docker_client_create(struct cb_docker_client *client,
                             const struct cb_docker_client_spec *spec,
                             char ret_id[CB_DOCKER_CLIENT_ID_SIZE], char ret_warning[256],

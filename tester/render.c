@@ -98,12 +98,16 @@ static void watts_row(struct page *page, const char *label, const struct sums *s
     }
 }
 
-static void energy_rows(struct page *page, const struct sums *sums)
+static void own_rows(struct page *page, const struct sums *sums)
 {
     joules_row(page, "    dynamic J", sums, offsetof(struct sums, dynamic_j));
     joules_row(page, "    +/- J (95 %)", sums, offsetof(struct sums, uncertainty_j));
     joules_row(page, "    idle share J", sums, offsetof(struct sums, share_j));
     watts_row(page, "    mean W (dynamic + idle share)", sums, false);
+}
+
+static void other_rows(struct page *page, const struct sums *sums)
+{
     joules_row(page, "    other containers J", sums, offsetof(struct sums, others_j));
     joules_row(page, "    system J", sums, offsetof(struct sums, system_j));
     joules_row(page, "    idle J", sums, offsetof(struct sums, idle_j));
@@ -124,7 +128,8 @@ static void domain_rows(struct page *page, const char *phase, unsigned socket, c
             if (p->domains[i].socket == socket && strcmp(p->domains[i].domain, domain) == 0)
                 cb_table_set(page->table, c, "%s", p->domains[i].source);
     }
-    energy_rows(page, sums);
+    own_rows(page, sums);
+    other_rows(page, sums);
 }
 
 /* A total says something only where there is more than one domain to add. */
@@ -144,7 +149,7 @@ static void total_rows(struct page *page, const char *phase, struct sums *sums)
     if (most < 2)
         return;
     cb_table_row(page->table, "  package + dram, all sockets");
-    energy_rows(page, sums);
+    own_rows(page, sums);
 }
 
 /* True when (socket, domain) was shown before: in an earlier column, or earlier in this one. */

@@ -222,12 +222,11 @@ struct cb_rest_transfer *cb_rest_transfer_free(struct cb_rest_transfer *transfer
     return NULL;
 }
 
-/* Let libcurl do what can be done now; true when a transfer ended by it. */
-static bool perform(struct cb_rest *rest)
+/* Let libcurl do what can be done now. */
+static void perform(struct cb_rest *rest)
 {
     const CURLMsg *message;
     int left;
-    bool ended = false;
 
     (void)curl_multi_perform(rest->multi, &left);
     while ((message = curl_multi_info_read(rest->multi, &left))) {
@@ -238,24 +237,22 @@ static bool perform(struct cb_rest *rest)
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
         t->done = true;
         t->result = message->data.result;
-        ended = true;
     }
-    return ended;
 }
 
+/* Wait first, then perform: whatever happens, the caller sees it before anybody waits again. (A
+ * transfer that has just been added makes libcurl's wait end at once.) */
 int cb_rest_step(struct cb_rest *rest, uint64_t timeout_ns, struct cb_err *err)
 {
     struct curl_waitfd wake = {.fd = rest->wake_fd, .events = CURL_WAIT_POLLIN};
     uint64_t ms = (timeout_ns + 999999) / 1000000;
     int n;
 
-    if (perform(rest))
-        ms = 0;
     if (ms > STEP_MAX_MS)
         ms = STEP_MAX_MS;
     if (curl_multi_poll(rest->multi, &wake, rest->wake_fd >= 0, (int)ms, &n) != CURLM_OK)
         return cb_err_set(err, EIO, "libcurl cannot wait");
-    (void)perform(rest);
+    perform(rest);
     if (rest->wake_fd >= 0 && wake.revents)
         return cb_err_set(err, EINTR, "interrupted");
     return 0;

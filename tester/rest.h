@@ -64,7 +64,8 @@ int cb_rest_start(struct cb_rest *rest, const struct cb_rest_request *request, c
                   struct cb_err *err) cb_must_check;
 struct cb_rest_transfer *cb_rest_transfer_free(struct cb_rest_transfer *transfer);
 
-/* Move everything on; wait up to @timeout_ns for something to happen. */
+/* Wait up to @timeout_ns for something to happen, then move everything on. Look at what is done
+ * before the call: what has happened already is not waited for. */
 int cb_rest_step(struct cb_rest *rest, uint64_t timeout_ns, struct cb_err *err) cb_must_check;
 
 bool cb_rest_has_headers(const struct cb_rest_transfer *transfer); /* the status is known */
