@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cgroup.c - see cgroup.h. */
+#include "sensor/cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/err.h"
+
+#define MASK (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR)
+#define MAX_NODES 200000
+#define MAX_DEPTH 64
+
+/* A directory that is watched, or a target. */
+struct node {
+    struct node *parent, *next, *child;
+    ino_t inode;
+    int wd; /* -1: not watched (a target, or no watch to be had) */
+    bool target;
+    bool seen; /* by the rescan that is going on */
+    void *cookie;
+    char name[];
+};
+
+struct by_wd {
+    int wd;
+    struct node *node;
+};
+
+struct cb_cgroup_watch {
+    struct cb_cgroup_options options;
+    int inotify_fd;
+    struct node *root;
+    size_t n_nodes;
+    size_t n_unwatched;
+    struct by_wd *wds; /* ascending */
+    size_t n_wds, room_wds;
+    bool changed; /* a target came or went */
+    char path[PATH_MAX];
+};
+
+/* ---- watch descriptors ---- */
+
+static size_t wd_place(const struct cb_cgroup_watch *w, int wd)
+{
+    size_t low = 0;
+    size_t high = w->n_wds;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (w->wds[middle].wd < wd)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct node *wd_node(const struct cb_cgroup_watch *w, int wd)
+{
+    size_t i = wd_place(w, wd);
+
+    return i < w->n_wds && w->wds[i].wd == wd ? w->wds[i].node : NULL;
+}
+
+static void watch_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd)
+{
+    char link[64];
+    size_t i;
+
+    if (w->n_wds == w->room_wds) {
+        size_t room = w->room_wds ? w->room_wds * 2 : 64;
+        struct by_wd *more = realloc(w->wds, room * sizeof(*more));
+
+        if (!more) {
+            w->n_unwatched++;
+            return;
+        }
+        w->wds = more;
+        w->room_wds = room;
+    }
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+    node->wd = inotify_add_watch(w->inotify_fd, link, MASK);
+    if (node->wd < 0) {
+        w->n_unwatched++;
+        return;
+    }
+    i = wd_place(w, node->wd);
+    memmove(&w->wds[i + 1], &w->wds[i], (w->n_wds - i) * sizeof(*w->wds));
+    w->wds[i] = (struct by_wd){.wd = node->wd, .node = node};
+    w->n_wds++;
+}
+
+static void unwatch_node(struct cb_cgroup_watch *w, struct node *node)
+{
+    size_t i = wd_place(w, node->wd);
+
+    if (node->wd < 0) {
+        w->n_unwatched -= !node->target && w->n_unwatched > 0;
+        return;
+    }
+    (void)inotify_rm_watch(w->inotify_fd, node->wd);
+    if (i < w->n_wds && w->wds[i].node == node) {
+        memmove(&w->wds[i], &w->wds[i + 1], (w->n_wds - i - 1) * sizeof(*w->wds));
+        w->n_wds--;
+    }
+    node->wd = -1;
+}
+
+/* ---- the tree ---- */
+
+static struct node *find_child(const struct node *node, const char *name)
+{
+    struct node *child = node->child;
+
+    while (child && strcmp(child->name, name) != 0)
+        child = child->next;
+    return child;
+}
+
+static struct node *add_node(struct cb_cgroup_watch *w, struct node *parent, const char *name,
+                             ino_t inode)
+{
+    size_t n = strlen(name) + 1;
+    struct node *node = w->n_nodes < MAX_NODES ? calloc(1, sizeof(*node) + n) : NULL;
+
+    if (!node)
+        return NULL;
+    memcpy(node->name, name, n);
+    node->inode = inode;
+    node->wd = -1;
+    node->seen = true;
+    node->parent = parent;
+    if (parent) {
+        node->next = parent->child;
+        parent->child = node;
+    }
+    w->n_nodes++;
+    return node;
+}
+
+static void free_tree(struct cb_cgroup_watch *w, struct node *node, bool tell)
+{
+    while (node->child) {
+        struct node *child = node->child;
+
+        node->child = child->next;
+        free_tree(w, child, tell);
+    }
+    if (tell && node->target) {
+        w->changed = true;
+        w->options.gone(w->options.context, node->cookie);
+    }
+    unwatch_node(w, node);
+    w->n_nodes--;
+    free(node);
+}
+
+static void drop_node(struct cb_cgroup_watch *w, struct node *node)
+{
+    struct node **link = &node->parent->child;
+
+    while (*link != node)
+        link = &(*link)->next;
+    *link = node->next;
+    free_tree(w, node, true);
+}
+
+/* The path of a node into w->path; false when it is too long. */
+static bool build_path(struct cb_cgroup_watch *w, const struct node *node)
+{
+    const struct node *up[MAX_DEPTH];
+    size_t depth = 0;
+    size_t n = 0;
+
+    for (; node->parent; node = node->parent) {
+        if (depth == MAX_DEPTH)
+            return false;
+        up[depth++] = node;
+    }
+    w->path[0] = '\0';
+    while (depth > 0) {
+        int k = snprintf(w->path + n, sizeof(w->path) - n, "/%s", up[--depth]->name);
+
+        n += (size_t)k;
+        if (n >= sizeof(w->path))
+            return false;
+    }
+    return true;
+}
+
+static bool matches(const struct cb_cgroup_watch *w)
+{
+    for (size_t i = 0; i < w->options.n_patterns; i++)
+        if (fnmatch(w->options.patterns[i], w->path + 1, FNM_PATHNAME) == 0)
+            return true;
+    return false;
+}
+
+static void scan_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd);
+
+/* A directory that is new to us: a target, or one to look into. */
+static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd, const char *name,
+                  ino_t inode)
+{
+    struct cb_cgroup_found found = {.path = w->path};
+    cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    struct node *node = fd < 0 ? NULL : add_node(w, parent, name, inode);
+
+    if (!node)
+        return; /* gone already, or no memory: the rescan tries again */
+    if (!build_path(w, node)) {
+        drop_node(w, node);
+        return;
+    }
+    if (cb_cgroup_id_parse(name, found.container_id)) {
+        found.kind = CB_TARGET_CONTAINER;
+        node->target = true;
+    } else if (matches(w)) {
+        found.kind = CB_TARGET_CGROUP;
+        node->target = true;
+    }
+    if (!node->target) {
+        watch_node(w, node, fd); /* first, so that nothing slips in between */
+        scan_node(w, node, fd);
+        return;
+    }
+    found.dir_fd = fd;
+    node->cookie = w->options.born(w->options.context, &found);
+    w->changed = true;
+}
+
+/* @name exists in the directory: is it new, known, or a new one under an old name? */
+static void consider(struct cb_cgroup_watch *w, struct node *node, int dir_fd, const char *name)
+{
+    struct node *child;
+    struct stat st;
+
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+        return;
+    child = find_child(node, name);
+    if (child && child->inode == st.st_ino) {
+        child->seen = true;
+        return;
+    }
+    if (child)
+        drop_node(w, child);
+    visit(w, node, dir_fd, name, st.st_ino);
+}
+
+static DIR *list_dir(int dir_fd)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!dir && fd >= 0)
+        (void)close(fd);
+    return dir;
+}
+
+static void scan_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd)
+{
+    DIR *dir = list_dir(dir_fd);
+
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir));)
+        if (e->d_name[0] != '.' && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
+            consider(w, node, dir_fd, e->d_name);
+    (void)closedir(dir);
+}
+
+static int open_node(struct cb_cgroup_watch *w, const struct node *node)
+{
+    if (!node->parent)
+        return openat(w->options.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (!build_path(w, node))
+        return -1;
+    return openat(w->options.dir_fd, w->path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
+{
+    cb_auto_close int fd = open_node(w, node);
+
+    if (fd < 0)
+        return;
+    for (struct node *child = node->child; child; child = child->next)
+        child->seen = false;
+    scan_node(w, node, fd);
+    for (struct node *child = node->child, *next; child; child = next) {
+        next = child->next;
+        if (!child->seen)
+            drop_node(w, child);
+        else if (!child->target)
+            rescan_node(w, child);
+    }
+}
+
+/* ---- events ---- */
+
+static void take_event(struct cb_cgroup_watch *w, const struct inotify_event *event)
+{
+    struct node *node;
+
+    if (event->mask & IN_Q_OVERFLOW) {
+        rescan_node(w, w->root);
+        return;
+    }
+    node = wd_node(w, event->wd);
+    if (!node || !(event->mask & IN_ISDIR) || event->len == 0)
+        return;
+
+    cb_auto_close int fd = open_node(w, node);
+    struct node *child = find_child(node, event->name);
+    struct stat st;
+
+    if (fd >= 0 && fstatat(fd, event->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        consider(w, node, fd, event->name); /* whatever the event said */
+    else if (child)
+        drop_node(w, child);
+}
+
+bool cb_cgroup_watch_process(struct cb_cgroup_watch *watch)
+{
+    char buf[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
+    bool changed;
+    ssize_t n;
+
+    while ((n = read(watch->inotify_fd, buf, sizeof(buf))) > 0)
+        for (char *p = buf; p < buf + n;) {
+            const struct inotify_event *event = (const void *)p;
+
+            take_event(watch, event);
+            p += sizeof(*event) + event->len;
+        }
+    changed = watch->changed;
+    watch->changed = false;
+    return changed;
+}
+
+bool cb_cgroup_watch_rescan(struct cb_cgroup_watch *watch)
+{
+    bool changed;
+
+    rescan_node(watch, watch->root);
+    changed = watch->changed;
+    watch->changed = false;
+    return changed;
+}
+
+int cb_cgroup_watch_open(const struct cb_cgroup_options *options,
+                         struct cb_cgroup_watch **ret_watch, struct cb_err *err)
+{
+    struct cb_cgroup_watch *watch = calloc(1, sizeof(*watch));
+
+    if (!watch)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    watch->options = *options;
+    watch->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (watch->inotify_fd < 0) {
+        int code = errno;
+
+        watch = cb_cgroup_watch_close(watch);
+        return cb_err_set(err, code, "no inotify instance: %s (fs.inotify.max_user_instances)",
+                          strerror(code));
+    }
+    watch->root = add_node(watch, NULL, "", 0);
+    if (!watch->root) {
+        watch = cb_cgroup_watch_close(watch);
+        return cb_err_set(err, ENOMEM, "out of memory");
+    }
+    watch_node(watch, watch->root, options->dir_fd);
+    scan_node(watch, watch->root, options->dir_fd);
+    watch->changed = false;
+    *ret_watch = watch;
+    return 0;
+}
+
+struct cb_cgroup_watch *cb_cgroup_watch_close(struct cb_cgroup_watch *watch)
+{
+    if (!watch)
+        return NULL;
+    if (watch->root)
+        free_tree(watch, watch->root, false);
+    if (watch->inotify_fd >= 0)
+        (void)close(watch->inotify_fd);
+    free(watch->wds);
+    free(watch);
+    return NULL;
+}
+
+int cb_cgroup_watch_fd(const struct cb_cgroup_watch *watch)
+{
+    return watch->inotify_fd;
+}
+
+size_t cb_cgroup_watch_unwatched(const struct cb_cgroup_watch *watch)
+{
+    return watch->n_unwatched;
+}

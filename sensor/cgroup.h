@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cgroup.h - find the cgroups to count, at once when they come and go.
+ *
+ * Source   the directories of one hierarchy, watched by inotify(7); rescanned now and then, for
+ *          what a full queue or a used-up number of watches hid.
+ * Targets  the topmost cgroup of each container (cgroup_id.h) and the topmost one that matches a
+ *          pattern. What lies below a target is part of it: counts include descendants.
+ * Threads  one object belongs to one thread, which also gets the callbacks.
+ */
+#ifndef CB_SENSOR_CGROUP_H
+#define CB_SENSOR_CGROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/cleanup.h"
+#include "lib/frame.h"
+#include "sensor/cgroup_id.h"
+
+struct cb_err;
+struct cb_cgroup_watch;
+
+struct cb_cgroup_found {
+    const char *path;                        /* below the hierarchy, "/docker/<id>" */
+    char container_id[CB_CONTAINER_ID_SIZE]; /* "" for a plain cgroup */
+    enum cb_target_kind kind;
+    int dir_fd; /* borrowed for the call */
+};
+
+struct cb_cgroup_options {
+    int dir_fd; /* the hierarchy's root, borrowed until close */
+    size_t n_patterns;
+    const char *const *patterns; /* fnmatch(3) over the path without the leading '/': "work/?*" */
+    /* A target has come; what it returns is given to gone(). */
+    void *(*born)(void *context, const struct cb_cgroup_found *found);
+    void (*gone)(void *context, void *cookie);
+    void *context;
+};
+
+/* Also finds what is there already. -EMFILE, -ENOMEM, -ENOSPC: no inotify instance. */
+int cb_cgroup_watch_open(const struct cb_cgroup_options *options,
+                         struct cb_cgroup_watch **ret_watch, struct cb_err *err) cb_must_check;
+/* Does not call gone(). */
+struct cb_cgroup_watch *cb_cgroup_watch_close(struct cb_cgroup_watch *watch);
+
+/* Readable when cb_cgroup_watch_process() has something to do. */
+int cb_cgroup_watch_fd(const struct cb_cgroup_watch *watch);
+
+/* Take what inotify has; true when a target came or went. Never blocks. */
+bool cb_cgroup_watch_process(struct cb_cgroup_watch *watch);
+
+/* Compare all watched directories with what is known; true as above. */
+bool cb_cgroup_watch_rescan(struct cb_cgroup_watch *watch);
+
+/* Directories that could not be watched (fs.inotify.max_user_watches): rescan more often. */
+size_t cb_cgroup_watch_unwatched(const struct cb_cgroup_watch *watch);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * docker.h - name, image and labels of a container, asked for in a thread of its own so that no
+ * tick waits for an engine.
+ *
+ * Source   GET /containers/<id>/json of the Docker Engine API (Podman's answers the same) over a
+ *          unix socket; where that does not answer, <root>/var/lib/docker/containers/<id>/
+ *          config.v2.json. Neither is needed: an unknown container is counted without its name.
+ * Threads  all calls from one thread, beside the thread inside.
+ */
+#ifndef CB_SENSOR_DOCKER_H
+#define CB_SENSOR_DOCKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/cleanup.h"
+#include "sensor/cgroup_id.h"
+
+struct cb_err;
+struct cb_docker;
+
+struct cb_docker_answer {
+    char id[CB_CONTAINER_ID_SIZE];
+    bool found;
+    char *name, *image, *labels; /* the owner frees them; NULL: unknown. labels: a JSON object */
+};
+
+/* @host is "unix:///path" ("": files only). @root_fd is borrowed until close. -EINVAL: another kind
+ * of address; -EMFILE, -EAGAIN, -ENOMEM: no thread. */
+int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,
+                   struct cb_err *err) cb_must_check;
+struct cb_docker *cb_docker_close(struct cb_docker *docker);
+
+/* Ask for a container's text. False: too many questions are waiting; ask again later. */
+bool cb_docker_ask(struct cb_docker *docker, const char *id);
+
+/* Readable when an answer waits. */
+int cb_docker_fd(const struct cb_docker *docker);
+
+/* The next answer, the caller's from then on; false: none. Never blocks. */
+bool cb_docker_take(struct cb_docker *docker, struct cb_docker_answer *ret_answer);
+
+void cb_docker_answer_fini(struct cb_docker_answer *answer);
+
+/* Name, image and labels from what the API or the file says. Fields of another form than expected
+ * or too long for a frame stay NULL. -EINVAL: not a JSON object. */
+int cb_docker_parse(const char *json, size_t size, struct cb_docker_answer *answer,
+                    struct cb_err *err) cb_must_check;
+
+#endif

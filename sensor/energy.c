@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* energy.c - see energy.h. */
+#include "sensor/energy.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/err.h"
+#include "sensor/energy_driver.h"
+
+static const struct cb_energy_driver *const drivers[] = {
+    &cb_energy_perf,
+    &cb_energy_powercap,
+    &cb_energy_estimate,
+};
+#define N_DRIVERS (sizeof(drivers) / sizeof(drivers[0]))
+
+struct last {
+    uint64_t total_uj;
+    bool failed; /* the last reading: the next one only starts anew */
+};
+
+struct cb_energy {
+    const struct cb_energy_driver *driver; /* NULL: none */
+    void *state;
+    const struct cb_energy_counter *counters;
+    size_t n;
+    struct last *last;
+    char reason[1024];
+};
+
+static void add_reason(struct cb_energy *energy, const char *name, const char *text)
+{
+    size_t n = strlen(energy->reason);
+
+    (void)snprintf(energy->reason + n, sizeof(energy->reason) - n, "%s%s: %s", n ? "; " : "", name,
+                   text);
+}
+
+static int open_driver(struct cb_energy *energy, const struct cb_energy_driver *driver,
+                       const struct cb_energy_options *options, struct cb_err *err)
+{
+    void *state = NULL;
+    size_t n = 0;
+    int r = driver->open(options, &state, &energy->counters, &n, err);
+
+    if (r < 0)
+        return r;
+    energy->driver = driver;
+    energy->state = state;
+    energy->n = n;
+    energy->last = calloc(n, sizeof(*energy->last));
+    if (!energy->last)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
+static int try_all(struct cb_energy *energy, const struct cb_energy_options *options,
+                   struct cb_err *err)
+{
+    for (size_t i = 0; i < N_DRIVERS; i++) {
+        struct cb_err why = {0};
+        int r;
+
+        if (drivers[i] == &cb_energy_estimate && options->no_estimate) {
+            add_reason(energy, "estimate", "switched off (--no-estimate)");
+            continue;
+        }
+        r = open_driver(energy, drivers[i], options, &why);
+        if (r == 0) {
+            add_reason(energy, drivers[i]->name,
+                       drivers[i] == &cb_energy_estimate
+                           ? "used, not a measurement (docs/estimate.md)"
+                           : "used");
+            return 0;
+        }
+        if (r == -ENOMEM || r == -EINVAL) {
+            if (err)
+                *err = why;
+            return r;
+        }
+        add_reason(energy, drivers[i]->name, why.text);
+    }
+    return 0;
+}
+
+static int try_one(struct cb_energy *energy, const struct cb_energy_options *options,
+                   struct cb_err *err)
+{
+    for (size_t i = 0; i < N_DRIVERS; i++) {
+        int r;
+
+        if (strcmp(options->wanted, drivers[i]->name) != 0)
+            continue;
+        if (drivers[i] == &cb_energy_estimate && options->no_estimate)
+            return cb_err_set(err, EINVAL, "--energy estimate and --no-estimate contradict");
+        r = open_driver(energy, drivers[i], options, err);
+        if (r < 0)
+            return cb_err_prefix(err, r, "energy source '%s'", options->wanted);
+        add_reason(energy, options->wanted, "used, as asked");
+        return 0;
+    }
+    return cb_err_set(err, EINVAL, "unknown energy source '%s': auto, perf, powercap or estimate",
+                      options->wanted);
+}
+
+int cb_energy_open(const struct cb_energy_options *options, struct cb_energy **ret_energy,
+                   struct cb_err *err)
+{
+    struct cb_energy *energy = calloc(1, sizeof(*energy));
+    int r;
+
+    if (!energy)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    r = strcmp(options->wanted, "auto") == 0 ? try_all(energy, options, err)
+                                             : try_one(energy, options, err);
+    if (r < 0)
+        energy = cb_energy_close(energy);
+    else
+        *ret_energy = energy;
+    return r;
+}
+
+struct cb_energy *cb_energy_close(struct cb_energy *energy)
+{
+    if (!energy)
+        return NULL;
+    if (energy->driver)
+        energy->driver->close(energy->state);
+    free(energy->last);
+    free(energy);
+    return NULL;
+}
+
+size_t cb_energy_n(const struct cb_energy *energy)
+{
+    return energy->n;
+}
+
+const char *cb_energy_name(const struct cb_energy *energy)
+{
+    return energy->driver ? energy->driver->name : "none";
+}
+
+const char *cb_energy_reason(const struct cb_energy *energy)
+{
+    return energy->reason;
+}
+
+static uint64_t uncertainty_uj(const struct cb_energy_counter *counter, uint64_t energy_uj)
+{
+    return counter->step_uj + (uint64_t)ceil(counter->uncertainty * (double)energy_uj);
+}
+
+/* One counter's interval; false when there is none this time. */
+static bool read_counter(struct cb_energy *energy, size_t i,
+                         const struct cb_energy_interval *interval, struct cb_frame_energy *ret,
+                         struct cb_gaps *gaps)
+{
+    const struct cb_energy_counter *counter = &energy->counters[i];
+    struct last *last = &energy->last[i];
+    struct cb_err err = {0};
+    uint64_t total_uj = 0;
+    bool failed = last->failed;
+    int r = energy->driver->read(energy->state, i, interval, &total_uj, &err);
+
+    last->failed = r < 0;
+    if (r < 0) {
+        cb_gaps_add(gaps, "energy", "%s %s: %s", energy->driver->name, counter->name, err.text);
+        return false;
+    }
+    if (failed) {
+        last->total_uj = total_uj;
+        cb_gaps_add(gaps, "energy", "%s %s: readable again, counted from now on",
+                    energy->driver->name, counter->name);
+        return false;
+    }
+    ret->socket = counter->socket;
+    ret->domain = counter->domain;
+    ret->source = (uint8_t)energy->driver->source;
+    ret->energy_uj = total_uj - last->total_uj;
+    ret->uncertainty_uj = uncertainty_uj(counter, ret->energy_uj);
+    last->total_uj = total_uj;
+    return true;
+}
+
+size_t cb_energy_read(struct cb_energy *energy, uint64_t tick_ns, const uint64_t *busy_ns,
+                      struct cb_frame_energy *ret_energies, struct cb_gaps *gaps)
+{
+    const struct cb_energy_interval interval = {.tick_ns = tick_ns, .busy_ns = busy_ns};
+    size_t n = 0;
+
+    for (size_t i = 0; i < energy->n; i++)
+        n += read_counter(energy, i, &interval, &ret_energies[n], gaps);
+    return n;
+}

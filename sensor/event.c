@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* event.c - see event.h. */
+#include "sensor/event.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <perfmon/pfmlib.h>
+#include <perfmon/pfmlib_perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "lib/err.h"
+#include "lib/parse.h"
+#include "sensor/fsread.h"
+
+#define DEVICES "sys/bus/event_source/devices"
+#define INTEL_LLC_MISSES 0x412e /* architectural event "last level cache misses" */
+
+static const char *const core_pmus[] = {"cpu", "cpu_core", "armv8_pmuv3_0"};
+
+int cb_event_next_name(const char **list, char ret_name[CB_EVENT_NAME_SIZE])
+{
+    const char *p = *list;
+    bool in_pmu = false;
+    size_t n = 0;
+
+    if (*p == '\0')
+        return 0;
+    for (; *p && (*p != ',' || in_pmu); p++) {
+        if (*p == '/')
+            in_pmu = !in_pmu;
+        if (n + 1 >= CB_EVENT_NAME_SIZE)
+            return -EINVAL;
+        ret_name[n++] = *p;
+    }
+    if (n == 0 || (*p == ',' && p[1] == '\0'))
+        return -EINVAL;
+    ret_name[n] = '\0';
+    *list = *p ? p + 1 : p;
+    return 1;
+}
+
+/* Hexadecimal with or without 0x, or decimal when @plain is 10. */
+static int parse_number(const char *text, size_t n, int plain, uint64_t *ret_value)
+{
+    char buf[32];
+    char *end;
+
+    if (n == 0 || n >= sizeof(buf))
+        return -EINVAL;
+    memcpy(buf, text, n);
+    buf[n] = '\0';
+    if (!isxdigit((unsigned char)buf[0]))
+        return -EINVAL;
+    errno = 0;
+    *ret_value = strtoull(buf, &end, strncasecmp(buf, "0x", 2) == 0 ? 16 : plain);
+    if (errno == ERANGE)
+        return -ERANGE;
+    return *end ? -EINVAL : 0;
+}
+
+static uint64_t *word_of(const char *format, size_t n, struct cb_event *event)
+{
+    if (n == 6 && memcmp(format, "config", 6) == 0)
+        return &event->config;
+    if (n == 7 && memcmp(format, "config1", 7) == 0)
+        return &event->config1;
+    if (n == 7 && memcmp(format, "config2", 7) == 0)
+        return &event->config2;
+    return NULL;
+}
+
+int cb_event_apply_format(const char *format, uint64_t value, struct cb_event *event)
+{
+    size_t n = strcspn(format, ":");
+    uint64_t *word = word_of(format, n, event);
+    uint64_t bits = 0;
+    const char *p = format + n;
+
+    if (!word || *p != ':')
+        return -EINVAL;
+    do {
+        uint64_t first;
+        uint64_t last;
+        size_t digits = strspn(++p, "0123456789");
+
+        if (parse_number(p, digits, 10, &first) < 0)
+            return -EINVAL;
+        p += digits;
+        last = first;
+        if (*p == '-') {
+            digits = strspn(++p, "0123456789");
+            if (parse_number(p, digits, 10, &last) < 0)
+                return -EINVAL;
+            p += digits;
+        }
+        if (last < first || last > 63)
+            return -EINVAL;
+        for (uint64_t bit = first; bit <= last; bit++) {
+            bits |= (value & 1) << bit;
+            value >>= 1;
+        }
+    } while (*p == ',');
+    if (*p != '\0' && strcmp(p, "\n") != 0)
+        return -EINVAL;
+    if (value)
+        return -ERANGE;
+    *word |= bits;
+    return 0;
+}
+
+/* One term of "event=0x3c,umask=1,any": a field of format/ or a whole config word. */
+static int apply_term(int root_fd, const char *pmu, const char *term, size_t n,
+                      struct cb_event *event, struct cb_err *err)
+{
+    size_t key = 0;
+    uint64_t value = 1;
+    uint64_t *word;
+    char path[256];
+    char format[128];
+    int r = 0;
+
+    while (key < n && term[key] != '=')
+        key++;
+    if (key < n)
+        r = parse_number(term + key + 1, n - key - 1, 10, &value);
+    if (r < 0 || key == 0 || memchr(term, '/', n) || term[0] == '.')
+        return cb_err_set(err, EINVAL, "'%.*s' is not a term of an event", (int)n, term);
+    word = word_of(term, key, event);
+    if (word) {
+        *word |= value;
+        return 0;
+    }
+    (void)snprintf(path, sizeof(path), DEVICES "/%s/format/%.*s", pmu, (int)key, term);
+    r = cb_fsread_line(root_fd, path, format, sizeof(format), err);
+    if (r < 0)
+        return r;
+    r = cb_event_apply_format(format, value, event);
+    if (r < 0)
+        return cb_err_set(err, -r, "'%.*s' does not fit the format '%s'", (int)n, term, format);
+    return 0;
+}
+
+static int apply_terms(int root_fd, const char *pmu, const char *terms, struct cb_event *event,
+                       struct cb_err *err)
+{
+    for (;;) {
+        size_t n = strcspn(terms, ",\n");
+        int r = apply_term(root_fd, pmu, terms, n, event, err);
+
+        if (r < 0)
+            return r;
+        if (terms[n] != ',')
+            return 0;
+        terms += n + 1;
+    }
+}
+
+static int read_type(int root_fd, const char *pmu, struct cb_event *event, struct cb_err *err)
+{
+    char path[256];
+    struct stat st;
+    uint64_t type;
+    int r;
+
+    (void)snprintf(path, sizeof(path), DEVICES "/%s/type", pmu);
+    r = cb_fsread_u64(root_fd, path, &type, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(path, sizeof(path), DEVICES "/%s/cpumask", pmu);
+    if (fstatat(root_fd, path, &st, 0) == 0)
+        return cb_err_set(err, EINVAL, "PMU '%s' counts a whole socket, not a cgroup", pmu);
+    event->type = (uint32_t)type;
+    return 0;
+}
+
+/* An event of one PMU: a name in its events/, or terms. */
+static int from_pmu(int root_fd, const char *pmu, const char *body, struct cb_event *event,
+                    struct cb_err *err)
+{
+    char path[256];
+    char terms[256];
+    int r = read_type(root_fd, pmu, event, err);
+
+    if (r < 0)
+        return r;
+    (void)snprintf(event->pmu, sizeof(event->pmu), "%s", pmu);
+    event->ticks_in_idle = strcmp(pmu, "msr") == 0 && strcmp(body, "tsc") == 0;
+    if (strpbrk(body, "=,"))
+        return apply_terms(root_fd, pmu, body, event, err);
+    (void)snprintf(path, sizeof(path), DEVICES "/%s/events/%s", pmu, body);
+    r = cb_fsread_line(root_fd, path, terms, sizeof(terms), err);
+    if (r < 0)
+        return r;
+    return apply_terms(root_fd, pmu, terms, event, err);
+}
+
+static int from_sysfs(int root_fd, const char *name, struct cb_event *event, struct cb_err *err)
+{
+    const char *slash = strchr(name, '/');
+    char pmu[CB_EVENT_PMU_SIZE];
+    char body[CB_EVENT_NAME_SIZE];
+    size_t n = strlen(name);
+
+    if (!slash) {
+        for (size_t i = 0; i < sizeof(core_pmus) / sizeof(core_pmus[0]); i++) {
+            int r = from_pmu(root_fd, core_pmus[i], name, event, err);
+
+            if (r != -ENOENT)
+                return r;
+        }
+        return cb_err_set(err, ENOENT, "no core PMU has an event '%s'", name);
+    }
+    if (slash == name || (size_t)(slash - name) >= sizeof(pmu) || name[n - 1] != '/' ||
+        slash == name + n - 1 || name[0] == '.')
+        return cb_err_set(err, EINVAL, "'%s' is not of the form pmu/event/", name);
+    memcpy(pmu, name, (size_t)(slash - name));
+    pmu[slash - name] = '\0';
+    (void)snprintf(body, sizeof(body), "%.*s", (int)(n - 2 - (size_t)(slash - name)), slash + 1);
+    if (strchr(body, '/'))
+        return cb_err_set(err, EINVAL, "'%s' is not of the form pmu/event/", name);
+    return from_pmu(root_fd, pmu, body, event, err);
+}
+
+/* The PMU's name in sysfs for a perf type; "cpu" for the generic ones. */
+static void name_pmu(int root_fd, struct cb_event *event)
+{
+    cb_auto_close int fd = -1;
+    DIR *dir;
+
+    (void)snprintf(event->pmu, sizeof(event->pmu), "%s",
+                   event->type == PERF_TYPE_SOFTWARE     ? "software"
+                   : event->type == PERF_TYPE_TRACEPOINT ? "tracepoint"
+                                                         : "cpu");
+    if (event->type <= PERF_TYPE_RAW)
+        return;
+    fd = openat(root_fd, DEVICES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir)
+        return;
+    (void)cb_take_fd(fd);
+    for (struct dirent *e; (e = readdir(dir));) {
+        char path[512];
+        uint64_t type;
+
+        (void)snprintf(path, sizeof(path), DEVICES "/%s/type", e->d_name);
+        if (e->d_name[0] != '.' && cb_fsread_u64(root_fd, path, &type, NULL) == 0 &&
+            type == event->type)
+            (void)snprintf(event->pmu, sizeof(event->pmu), "%.31s", e->d_name);
+    }
+    (void)closedir(dir);
+}
+
+static int from_libpfm(int root_fd, const char *name, struct cb_event *event, struct cb_err *err)
+{
+    struct perf_event_attr attr = {.size = sizeof(attr)};
+    pfm_perf_encode_arg_t arg = {.size = sizeof(arg), .attr = &attr};
+    int r = pfm_initialize(); /* again and again is fine: it does nothing after the first */
+
+    if (r == PFM_SUCCESS)
+        r = pfm_get_os_event_encoding(name, PFM_PLM0 | PFM_PLM3, PFM_OS_PERF_EVENT_EXT, &arg);
+    if (r != PFM_SUCCESS)
+        return cb_err_set(err, ENOENT, "libpfm4 does not know '%s' here: %s", name,
+                          pfm_strerror(r));
+    event->type = attr.type;
+    event->config = attr.config;
+    event->config1 = attr.config1;
+    event->config2 = attr.config2;
+    event->ticks_in_idle =
+        attr.type == PERF_TYPE_SOFTWARE &&
+        (attr.config == PERF_COUNT_SW_CPU_CLOCK || attr.config == PERF_COUNT_SW_TASK_CLOCK);
+    name_pmu(root_fd, event);
+    return 0;
+}
+
+static int from_raw(const char *name, struct cb_event *event, struct cb_err *err)
+{
+    if ((name[0] != 'r' && name[0] != 'R') || strncasecmp(name + 1, "0x", 2) == 0 ||
+        parse_number(name + 1, strlen(name) - 1, 16, &event->config) < 0)
+        return cb_err_set(err, ENOENT, "'%s' is not a raw event (rUUEE)", name);
+    event->type = PERF_TYPE_RAW;
+    (void)snprintf(event->pmu, sizeof(event->pmu), "cpu");
+    return 0;
+}
+
+static int from_known(enum cb_cpu_vendor vendor, const char *name, struct cb_event *event,
+                      struct cb_err *err)
+{
+    if (strcasecmp(name, "LLC_MISSES") != 0)
+        return cb_err_set(err, ENOENT, "unknown event '%s'", name);
+    event->type = vendor == CB_CPU_INTEL ? PERF_TYPE_RAW : PERF_TYPE_HARDWARE;
+    event->config = vendor == CB_CPU_INTEL ? INTEL_LLC_MISSES : PERF_COUNT_HW_CACHE_MISSES;
+    (void)snprintf(event->pmu, sizeof(event->pmu), "cpu");
+    return 0;
+}
+
+static int resolve_by(int root_fd, enum cb_cpu_vendor vendor, const char *name, int kind,
+                      struct cb_event *event, struct cb_err *err)
+{
+    switch (kind) {
+    case 0:
+        return from_libpfm(root_fd, name, event, err);
+    case 1:
+        return from_sysfs(root_fd, name, event, err);
+    case 2:
+        return from_raw(name, event, err);
+    default:
+        return from_known(vendor, name, event, err);
+    }
+}
+
+int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, unsigned attempt,
+                     struct cb_event *ret_event, struct cb_err *err)
+{
+    struct cb_event event;
+    bool by_pmu = strchr(name, '/') != NULL;
+    unsigned found = 0;
+    int r = -ENOENT;
+
+    if (strlen(name) >= CB_EVENT_NAME_SIZE)
+        return cb_err_set(err, EINVAL, "the event name '%.40s...' is too long", name);
+    /* only sysfs can explain what is wrong with pmu/event/ */
+    for (int kind = by_pmu ? 1 : 0; kind < (by_pmu ? 2 : 4); kind++) {
+        event = (struct cb_event){0};
+        r = resolve_by(root_fd, vendor, name, kind, &event, err);
+        if (r < 0 || found++ < attempt)
+            continue;
+        (void)snprintf(event.name, sizeof(event.name), "%s", name);
+        *ret_event = event;
+        return 0;
+    }
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "'%s' has no further encoding", name);
+    return r == -EINVAL ? r : cb_err_set(err, ENOENT, "unknown event '%s'", name);
+}

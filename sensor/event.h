@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * event.h - from the name of a counter event to what perf_event_open(2) wants.
+ *
+ * A name may have several encodings; they are tried in this order, and the caller takes the first
+ * that this CPU can open:
+ *   1. a name known to libpfm4 ("cycles", "CPU_CLK_UNHALTED:THREAD_P"), user and kernel counted
+ *   2. sysfs: "pmu/name/" or "pmu/event=0x3c,umask=1/" (/sys/bus/event_source/devices/<pmu>/
+ *      {type,events,format}), or a bare name in the core PMU's events/
+ *   3. raw: "rUUEE", hexadecimal
+ *   4. LLC_MISSES, which libpfm lacks on many CPUs: Intel's architectural 0x412e, or else the
+ *      kernel's generic cache-misses
+ * Guest and hypervisor cycles are counted too: a virtual machine's energy is its cgroup's.
+ * Events of PMUs that count a whole socket (they have a `cpumask`) cannot be told apart by cgroup
+ * and are refused.
+ */
+#ifndef CB_SENSOR_EVENT_H
+#define CB_SENSOR_EVENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/cleanup.h"
+#include "sensor/topology.h"
+
+struct cb_err;
+
+#define CB_EVENT_NAME_SIZE 128
+#define CB_EVENT_PMU_SIZE 32
+
+struct cb_event {
+    char name[CB_EVENT_NAME_SIZE]; /* as the user gave it */
+    char pmu[CB_EVENT_PMU_SIZE];   /* "cpu", "software", "msr", ... */
+    uint32_t type;
+    uint64_t config, config1, config2;
+    uint8_t group;
+    /* Counts idle time too when a whole CPU is counted: cpu-clock, task-clock, the TSC. */
+    bool ticks_in_idle;
+};
+
+/* The @attempt-th encoding of @name (0, 1, ...). -ENOENT: there is no further one; the text says
+ * why the last kind did not fit. -EINVAL: never countable per cgroup. @root_fd stands for "/". */
+int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, unsigned attempt,
+                     struct cb_event *ret_event, struct cb_err *err) cb_must_check;
+
+/* Set the bits of @value in the word that a sysfs format describes: "config:0-7,32-35",
+ * "config1:0". -EINVAL: not such a description; -ERANGE: @value has more bits. */
+int cb_event_apply_format(const char *format, uint64_t value, struct cb_event *event) cb_must_check;
+
+/* The next name of "cycles,cpu/event=0x3c,umask=1/,r412e": commas inside slashes belong to the
+ * name. *@list moves on. 1: one name; 0: the end; -EINVAL: empty or too long. */
+int cb_event_next_name(const char **list, char ret_name[CB_EVENT_NAME_SIZE]) cb_must_check;
+
+#endif

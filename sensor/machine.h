@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.h - the machine's own clocks per socket: TSC, APERF, MPERF.
+ *
+ * Source   perf's `msr` PMU (/sys/bus/event_source/devices/msr/events), one group per CPU; what
+ *          this machine lacks is left out. "tsc" runs in idle too; "aperf" and "mperf" only while a
+ *          CPU is not halted, and aperf/mperf is its frequency over the nominal one.
+ * Units    ticks, summed over the socket's CPUs.
+ * Threads  one object belongs to one thread. Reading allocates nothing.
+ */
+#ifndef CB_SENSOR_MACHINE_H
+#define CB_SENSOR_MACHINE_H
+
+#include <stddef.h>
+
+#include "lib/cleanup.h"
+#include "lib/frame.h"
+#include "sensor/gaps.h"
+#include "sensor/topology.h"
+
+struct cb_err;
+struct cb_machine;
+
+/* @topology is borrowed until close. A machine without the PMU has no counters: no error.
+ * -EACCES: no rights, -EMFILE. */
+int cb_machine_open(int root_fd, const struct cb_topology *topology,
+                    struct cb_machine **ret_machine, struct cb_err *err) cb_must_check;
+struct cb_machine *cb_machine_close(struct cb_machine *machine);
+
+/* Most entries a read can give. */
+size_t cb_machine_n(const struct cb_machine *machine);
+
+/* What was counted since the last read into @ret_counters[cb_machine_n()]; returns how many. */
+size_t cb_machine_read(struct cb_machine *machine, struct cb_frame_counter *ret_counters,
+                       struct cb_gaps *gaps);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.c - see options.h. */
+#include "sensor/options.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/defaults.h"
+#include "lib/err.h"
+
+#define AT(member) offsetof(struct cb_sensor_options, member)
+
+const struct cb_opt cb_sensor_opts[] = {
+    {.key = "name",
+     .type = CB_OPT_STRING,
+     .offset = AT(name),
+     .arg = "NAME",
+     .help = "name of this machine in all results (default: its host name)"},
+    {.key = "tick",
+     .type = CB_OPT_DURATION,
+     .offset = AT(tick_ns),
+     .def = CB_DEFAULT_TICK,
+     .min = 1e6,
+     .max = 60e9,
+     .arg = "DURATION",
+     .help = "time between two frames"},
+    {.key = "formula",
+     .type = CB_OPT_STRING,
+     .offset = AT(formula),
+     .def = CB_DEFAULT_LINK_CONNECT,
+     .arg = "ENDPOINT",
+     .help = "where cbformula listens"},
+    {.key = "formula-key",
+     .type = CB_OPT_STRING,
+     .offset = AT(formula_key),
+     .arg = "KEY|FILE",
+     .help = "public key of cbformula, or the file that holds it (default: "
+             "../formula/" CB_FILE_FORMULA_PUBLIC " beside the state directory)"},
+    {.key = "plain",
+     .type = CB_OPT_BOOL,
+     .offset = AT(plain),
+     .help = "no encryption and no keys; on loopback only"},
+    {.key = "insecure",
+     .type = CB_OPT_BOOL,
+     .offset = AT(insecure),
+     .help = "with --plain: also beyond loopback, where anybody can read and forge"},
+    {.key = "state-dir",
+     .type = CB_OPT_STRING,
+     .offset = AT(state_dir),
+     .def = CB_DEFAULT_SENSOR_STATE,
+     .arg = "DIR",
+     .help = "the sensor's key and the frames that are not acknowledged yet"},
+    {.key = "spool-max",
+     .type = CB_OPT_U64,
+     .offset = AT(spool_max_bytes),
+     .def = "268435456",
+     .min = 1 << 20,
+     .max = 1e15,
+     .arg = "BYTES",
+     .help = "disk for frames while cbformula is away; the oldest go when it is full"},
+    {.key = "energy",
+     .type = CB_OPT_STRING,
+     .offset = AT(energy),
+     .def = "auto",
+     .arg = "SOURCE",
+     .help = "auto, perf, powercap or estimate; auto takes the first of them that works"},
+    {.key = "no-estimate",
+     .type = CB_OPT_BOOL,
+     .offset = AT(no_estimate),
+     .help = "without RAPL rather no energy at all than an estimate"},
+    {.key = "estimate-idle-watts",
+     .type = CB_OPT_DOUBLE,
+     .offset = AT(idle_watts),
+     .def = "0",
+     .min = 0,
+     .max = 1e5,
+     .arg = "W",
+     .help = "for the estimate: power of all packages when idle (0: 1.3 W for each CPU)"},
+    {.key = "estimate-max-watts",
+     .type = CB_OPT_DOUBLE,
+     .offset = AT(max_watts),
+     .def = "0",
+     .min = 0,
+     .max = 1e5,
+     .arg = "W",
+     .help = "for the estimate: power of all packages at full load (0: 6.4 W for each CPU)"},
+    {.key = "events",
+     .type = CB_OPT_LIST,
+     .offset = AT(events),
+     .arg = "LIST",
+     .help = "counter events, comma-separated, as libpfm4, sysfs (pmu/event/) or rUUEE name them; "
+             "each --events is a group that is counted together (default: cycles, ref-cycles, "
+             "instructions, LLC_MISSES; without hardware counters cpu-clock, context-switches, "
+             "msr/tsc/)"},
+    {.key = "cgroup",
+     .type = CB_OPT_LIST,
+     .offset = AT(cgroups),
+     .arg = "PATTERN",
+     .help =
+         "also count plain cgroups whose path matches, as 'work/*' or 'system.slice/*.service'; "
+         "may be given more than once"},
+    {.key = "hierarchy",
+     .type = CB_OPT_STRING,
+     .offset = AT(hierarchy),
+     .def = "auto",
+     .arg = "KIND",
+     .help = "where to count cgroups: auto, v1 (a mounted perf_event), v2, or mount (mount "
+             "perf_event, unmount it at exit); auto takes the first of them that works"},
+    {.key = "docker-host",
+     .type = CB_OPT_STRING,
+     .offset = AT(docker_host),
+     .def = CB_DEFAULT_DOCKER_HOST,
+     .arg = "unix://PATH",
+     .env = CB_ENV_DOCKER_HOST,
+     .help = "Docker engine to ask for names, images and labels; empty: files only"},
+    {.key = "root",
+     .type = CB_OPT_STRING,
+     .offset = AT(root),
+     .def = "/",
+     .arg = "DIR",
+     .help = "open /proc, /sys and /var/lib/docker below DIR"},
+    {.key = "frames",
+     .type = CB_OPT_U64,
+     .offset = AT(frames),
+     .def = "0",
+     .arg = "N",
+     .help = "stop after N frames; 0: never"},
+    {.key = "output",
+     .type = CB_OPT_STRING,
+     .offset = AT(output),
+     .arg = "FILE",
+     .help = "write the frames as JSON lines to FILE (- is standard output) instead of sending "
+             "them"},
+    {.key = "log-level",
+     .type = CB_OPT_STRING,
+     .offset = AT(log_level),
+     .def = "info",
+     .arg = "LEVEL",
+     .help = "err, warn, info or debug"},
+    {.key = "log-json", .type = CB_OPT_BOOL, .offset = AT(log_json), .help = "log as JSON lines"},
+    {.key = "print-key",
+     .type = CB_OPT_BOOL,
+     .offset = AT(print_key),
+     .help = "print this sensor's public key, making it if need be, and exit"},
+    {.key = "print-config",
+     .type = CB_OPT_BOOL,
+     .offset = AT(print_config),
+     .help = "print what is in force and exit"},
+    {.key = "version",
+     .short_key = 'V',
+     .type = CB_OPT_BOOL,
+     .offset = AT(version),
+     .help = "print the version and exit"},
+    {.key = "help",
+     .short_key = 'h',
+     .type = CB_OPT_BOOL,
+     .offset = AT(help),
+     .help = "print this and exit"},
+    {.key = NULL},
+};
+
+static bool is_name(const char *name)
+{
+    size_t n = strlen(name);
+
+    if (n == 0 || n >= CB_NAME_SIZE)
+        return false;
+    for (; *name; name++)
+        if (*name <= ' ' || *name >= 0x7f || *name == '/' || *name == '"' || *name == '\\')
+            return false;
+    return true;
+}
+
+static int check(struct cb_sensor_options *o, struct cb_err *err)
+{
+    if (cb_log_level_parse(o->log_level, &o->level) < 0)
+        return cb_err_set(err, EINVAL, "option --log-level: '%s' is not err, warn, info or debug",
+                          o->log_level);
+    if (!o->name || !*o->name) {
+        if (gethostname(o->host_name, sizeof(o->host_name) - 1) < 0)
+            o->host_name[0] = '\0';
+        o->name = o->host_name;
+    }
+    if (!is_name(o->name))
+        return cb_err_set(err, EINVAL,
+                          "the name '%.60s' is empty, too long or holds other than printable "
+                          "ASCII: set --name",
+                          o->name);
+    if (o->insecure && !o->plain)
+        return cb_err_set(err, EINVAL, "--insecure goes with --plain only");
+    return 0;
+}
+
+int cb_sensor_options_parse(int argc, char **argv, struct cb_sensor_options *ret_options,
+                            struct cb_err *err)
+{
+    int next = argc;
+    int r;
+
+    *ret_options = (struct cb_sensor_options){0};
+    r = cb_config_parse(cb_sensor_opts, CB_SENSOR_ENV, argc, argv, ret_options, &next, err);
+    if (r == 0 && next < argc)
+        r = cb_err_set(err, EINVAL, "unexpected argument '%.60s', see --help", argv[next]);
+    return r < 0 ? r : check(ret_options, err);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * perf.h - the counter events of the whole machine and of cgroups, through perf_event_open(2).
+ *
+ * Sets     The same events for the machine and for every cgroup: one group per (CPU, group of
+ *          events), read by one read(2). cpu-clock rides along, so that CPU time is known to a
+ *          container's last moment. Without names: cycles, ref-cycles, instructions, LLC_MISSES;
+ *          where the CPU has no counters: cpu-clock, context-switches, msr/tsc/.
+ * Meaning  A cgroup's counts include its descendants. The machine's row counts what ran; for
+ *          events that tick in idle too (cb_event.ticks_in_idle) the caller must correct it
+ *          (sampler.c does).
+ * Quality  Per CPU: equal deltas of the enabled and running times (0 included): the count stands;
+ *          running < enabled: scaled by their ratio; enabled > 0 and running == 0: not counted.
+ *          Times are cut to the length of the tick: the kernel adds the machine's uptime to those
+ *          of an event that was opened while its cgroup ran.
+ * Life     A cgroup's descriptors outlive it: what ran until its end can be read once more.
+ * Rights   CAP_PERFMON (or CAP_SYS_ADMIN), or perf_event_paranoid <= 0.
+ * Threads  one object belongs to one thread.
+ */
+#ifndef CB_SENSOR_PERF_H
+#define CB_SENSOR_PERF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/cleanup.h"
+#include "sensor/event.h"
+#include "sensor/gaps.h"
+#include "sensor/topology.h"
+
+struct cb_err;
+struct cb_perf;        /* the set */
+struct cb_perf_target; /* its counters of the machine or of one cgroup */
+
+struct cb_perf_options {
+    int root_fd;
+    const struct cb_topology *topology; /* borrowed until close */
+    size_t n_lists;
+    const char *const *lists; /* each one group: "cycles,instructions"; none: the default */
+    struct cb_gaps *gaps;     /* gets a standing gap for each event that is left out */
+};
+
+/* Choose the events by trying them on the first CPU. -EACCES: no rights (the text has the remedy);
+ * -ENOENT: nothing at all can be counted; -EINVAL: a malformed list. */
+int cb_perf_open(const struct cb_perf_options *options, struct cb_perf **ret_perf,
+                 struct cb_err *err) cb_must_check;
+struct cb_perf *cb_perf_close(struct cb_perf *perf);
+
+size_t cb_perf_n_events(const struct cb_perf *perf);
+size_t cb_perf_n_groups(const struct cb_perf *perf);
+const struct cb_event *cb_perf_event(const struct cb_perf *perf, size_t event);
+/* Index of the cpu-clock event, or -1. */
+int cb_perf_cpu_clock(const struct cb_perf *perf);
+
+/* Start counting one cgroup (@cgroup_fd, its directory, borrowed for the call) or the machine (-1).
+ * -ENOENT: this hierarchy cannot be counted (see place.h); -EMFILE: no descriptors left. */
+int cb_perf_target_open(struct cb_perf *perf, int cgroup_fd, struct cb_perf_target **ret_target,
+                        struct cb_err *err) cb_must_check;
+struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf_target *target);
+
+/* What was counted since the last read (or open), per socket: @counts[socket * n_events + event],
+ * @enabled_ns and @running_ns[socket * n_groups + group], all overwritten. @tick_ns is the length
+ * of the interval. Allocates nothing. A CPU that cannot be read is left out and said in the error,
+ * the rest is filled. */
+int cb_perf_target_read(struct cb_perf *perf, struct cb_perf_target *target, uint64_t tick_ns,
+                        uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns,
+                        struct cb_err *err) cb_must_check;
+
+/* One group's reading, as the kernel gives it with PERF_FORMAT_GROUP. */
+struct cb_perf_reading {
+    uint64_t n;
+    uint64_t enabled_ns;
+    uint64_t running_ns;
+    uint64_t values[CB_FRAME_MAX_EVENTS];
+};
+
+/* Pure: add the difference of two readings by the rules above. */
+void cb_perf_add_delta(const struct cb_perf_reading *before, const struct cb_perf_reading *now,
+                       uint64_t tick_ns, uint64_t *counts, uint64_t *enabled_ns,
+                       uint64_t *running_ns);
+
+/* Can cgroups of this hierarchy be counted? 0, -ENOENT (not here, or not yet), -EACCES. */
+int cb_perf_probe(int cgroup_fd, uint32_t cpu, struct cb_err *err) cb_must_check;
+
+/* Raise RLIMIT_NOFILE to the hard limit; returns the limit in force. */
+uint64_t cb_perf_raise_limit(void);
+
+#endif

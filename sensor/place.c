@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* place.c - see place.h. */
+#include "sensor/place.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/err.h"
+#include "sensor/cgroup_id.h"
+#include "sensor/fsread.h"
+#include "sensor/mounts.h"
+#include "sensor/perf.h"
+
+#define MOUNT_POINT "/sys/fs/cgroup/perf_event"
+#define SUBTREE_CONTROL "cgroup.subtree_control"
+#define WALK_DEPTH 16
+#define UNDO_TRIES                                                                                 \
+    20 /* of 100 ms: the kernel lets go of a hierarchy some time after its umount                  \
+        */
+
+struct cb_place {
+    int root_fd;
+    int dir_fd;
+    bool mounted;
+    bool made_directory;
+    char path[PATH_MAX];
+    char how[512];
+};
+
+static int open_dir(int root_fd, const char *path, struct cb_err *err)
+{
+    /* mount points start with '/', paths below a root descriptor do not */
+    const char *relative = path + strspn(path, "/");
+    int fd = openat(root_fd, *relative ? relative : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return cb_err_set(err, errno, "cannot open '%s': %s", path, strerror(errno));
+    return fd;
+}
+
+static int use_v1(struct cb_place *place, uint32_t cpu, struct cb_err *err)
+{
+    struct cb_mount mount;
+    int r = cb_mounts_find_cgroup(place->root_fd, "perf_event", &mount, err);
+
+    if (r < 0)
+        return r;
+    place->dir_fd = open_dir(place->root_fd, mount.point, err);
+    if (place->dir_fd < 0)
+        return place->dir_fd;
+    r = cb_perf_probe(place->dir_fd, cpu, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "cgroup v1 perf_event at %s", mount.point);
+    memcpy(place->path, mount.point, sizeof(place->path));
+    (void)snprintf(place->how, sizeof(place->how), "cgroup v1 perf_event is mounted at %.256s",
+                   mount.point);
+    return 0;
+}
+
+/* ---- v2 ---- */
+
+/* Some cgroup below the root, whose counters tell whether the hierarchy can be counted: an existing
+ * one, else one made for the moment (*ret_made). */
+static int open_some_child(int dir_fd, char name[NAME_MAX + 1], bool *ret_made, struct cb_err *err)
+{
+    cb_auto_close int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!dir)
+        return cb_err_set(err, errno, "cannot list the hierarchy: %s", strerror(errno));
+    (void)cb_take_fd(fd);
+    *ret_made = false;
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+
+        if (e->d_name[0] == '.' || fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            !S_ISDIR(st.st_mode))
+            continue;
+        (void)snprintf(name, NAME_MAX + 1, "%s", e->d_name);
+        (void)closedir(dir);
+        return openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    (void)closedir(dir);
+    (void)snprintf(name, NAME_MAX + 1, "cbsensor.probe.%d", (int)getpid());
+    if (mkdirat(dir_fd, name, 0755) < 0)
+        return cb_err_set(err, errno, "cannot make a cgroup to try: %s", strerror(errno));
+    *ret_made = true;
+    return openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int probe_child(int dir_fd, uint32_t cpu, struct cb_err *err)
+{
+    char name[NAME_MAX + 1];
+    bool made = false;
+    int child_fd = open_some_child(dir_fd, name, &made, err);
+    int r = child_fd < 0 ? child_fd : cb_perf_probe(child_fd, cpu, err);
+
+    if (child_fd >= 0)
+        (void)close(child_fd);
+    if (made)
+        (void)unlinkat(dir_fd, name, AT_REMOVEDIR);
+    return r;
+}
+
+/* Which controller to name in subtree_control: one that is there already changes nothing. */
+static int pick_controller(int dir_fd, char ret_word[64], bool *ret_new, struct cb_err *err)
+{
+    static const char *const files[] = {SUBTREE_CONTROL, "cgroup.controllers"};
+    char text[512];
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        r = cb_fsread_line(dir_fd, files[i], text, sizeof(text), err);
+        if (r < 0)
+            return r;
+        text[strcspn(text, " ")] = '\0';
+        if (*text && strlen(text) < 60) {
+            (void)snprintf(ret_word, 64, "+%.60s", text);
+            *ret_new = i == 1;
+            return 0;
+        }
+    }
+    return cb_err_set(err, ENOENT, "the root has no controller to write to " SUBTREE_CONTROL);
+}
+
+static int cure_v2(struct cb_place *place, char word[64], bool *ret_new, struct cb_err *err)
+{
+    cb_auto_close int fd = -1;
+    int r = pick_controller(place->dir_fd, word, ret_new, err);
+
+    if (r < 0)
+        return r;
+    fd = openat(place->dir_fd, SUBTREE_CONTROL, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, word, strlen(word)) < 0)
+        return cb_err_set(err, errno, "cannot write '%s' to %s/" SUBTREE_CONTROL ": %s", word,
+                          place->path, strerror(errno));
+    return 0;
+}
+
+static int use_v2(struct cb_place *place, uint32_t cpu, struct cb_err *err)
+{
+    struct cb_mount mount;
+    char word[64];
+    bool is_new = false;
+    int r = cb_mounts_find_cgroup(place->root_fd, NULL, &mount, err);
+
+    if (r < 0)
+        return r;
+    memcpy(place->path, mount.point, sizeof(place->path));
+    place->dir_fd = open_dir(place->root_fd, mount.point, err);
+    if (place->dir_fd < 0)
+        return place->dir_fd;
+    r = probe_child(place->dir_fd, cpu, err);
+    if (r == 0) {
+        (void)snprintf(place->how, sizeof(place->how), "cgroup v2 at %.256s", mount.point);
+        return 0;
+    }
+    if (r != -ENOENT)
+        return r;
+    r = cure_v2(place, word, &is_new, err);
+    if (r == 0)
+        r = probe_child(place->dir_fd, cpu, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "cgroup v2 at %s", mount.point);
+    (void)snprintf(place->how, sizeof(place->how),
+                   "cgroup v2 at %.256s; counting cgroups there needed one write to its "
+                   "root's " SUBTREE_CONTROL ": wrote '%s'%s",
+                   mount.point, word, is_new ? ", which enables that controller" : "");
+    return 0;
+}
+
+/* ---- v1, mounted by us ---- */
+
+/* Run @act in the mount namespace of process 1: in a child, for a thread cannot come back. Where
+ * that namespace is ours, or hidden from us, the child stays where it is. */
+static int in_host_namespace(int root_fd, int (*act)(struct cb_place *), struct cb_place *place)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        cb_auto_close int ns_fd = openat(root_fd, "proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        if (ns_fd >= 0)
+            (void)setns(ns_fd, CLONE_NEWNS);
+        _exit(act(place));
+    }
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+/* These run in the child and return an errno value, with MADE_DIRECTORY for "made it first". */
+#define MADE_DIRECTORY 0x80
+
+static int do_mount(struct cb_place *place)
+{
+    int made = 0;
+
+    (void)place;
+    if (mkdir(MOUNT_POINT, 0755) == 0)
+        made = MADE_DIRECTORY;
+    else if (errno != EEXIST)
+        return errno;
+    if (mount("perf_event", MOUNT_POINT, "cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "perf_event") == 0)
+        return made;
+
+    int code = errno;
+
+    if (made)
+        (void)rmdir(MOUNT_POINT);
+    return code;
+}
+
+static void remove_empty(int parent_fd, const char *name, int depth)
+{
+    cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 || depth == 0 ? NULL : fdopendir(dup(fd));
+
+    if (dir) {
+        for (struct dirent *e; (e = readdir(dir));)
+            if (e->d_type == DT_DIR && e->d_name[0] != '.')
+                remove_empty(fd, e->d_name, depth - 1);
+        (void)closedir(dir);
+    }
+    if (depth < WALK_DEPTH)
+        (void)unlinkat(parent_fd, name, AT_REMOVEDIR);
+}
+
+static int do_umount(struct cb_place *place)
+{
+    int code = 0;
+
+    remove_empty(AT_FDCWD, MOUNT_POINT, WALK_DEPTH);
+    if (umount(MOUNT_POINT) < 0)
+        code = errno;
+    else if (place->made_directory && rmdir(MOUNT_POINT) < 0)
+        code = errno;
+    return code;
+}
+
+static int use_mount(struct cb_place *place, uint32_t cpu, struct cb_err *err)
+{
+    static const char *const views[] = {MOUNT_POINT, "/proc/1/root" MOUNT_POINT};
+    int r = in_host_namespace(place->root_fd, do_mount, place);
+
+    place->made_directory = (-r & MADE_DIRECTORY) != 0;
+    r = -(-r & ~MADE_DIRECTORY);
+    if (r < 0)
+        return cb_err_set(err, -r,
+                          "cannot mount perf_event at " MOUNT_POINT ": %s; on the host, run: "
+                          "mkdir -p " MOUNT_POINT
+                          " && mount -t cgroup -o perf_event perf_event " MOUNT_POINT,
+                          strerror(-r));
+    place->mounted = true;
+    r = -ENOENT;
+    for (size_t i = 0; r < 0 && i < sizeof(views) / sizeof(views[0]); i++) {
+        if (place->dir_fd >= 0)
+            (void)close(place->dir_fd);
+        place->dir_fd = open_dir(place->root_fd, views[i], err);
+        r = place->dir_fd < 0 ? place->dir_fd : cb_perf_probe(place->dir_fd, cpu, err);
+    }
+    if (r < 0)
+        return cb_err_prefix(err, r, "perf_event mounted at " MOUNT_POINT);
+    (void)snprintf(place->path, sizeof(place->path), "%s", MOUNT_POINT);
+    (void)snprintf(place->how, sizeof(place->how),
+                   "mounted cgroup v1 perf_event at " MOUNT_POINT ", unmounted at exit; containers "
+                   "that ran before are not counted");
+    return 0;
+}
+
+/* The kernel's hierarchy id of perf_event in /proc/cgroups: 0 when no v1 mount holds it. */
+static bool is_attached(int root_fd)
+{
+    cb_auto_free char *text = NULL;
+    const char *line;
+
+    if (cb_fsread_all(root_fd, "proc/cgroups", 65536, &text, NULL) < 0)
+        return false;
+    line = strstr(text, "\nperf_event\t");
+    return line && line[strlen("\nperf_event\t")] != '0';
+}
+
+/* Unmounting right after an rmdir can leave the hierarchy attached, which takes perf away from v2;
+ * mounting it once more and unmounting it later lets go. */
+static int undo_mount(struct cb_place *place, struct cb_err *err)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    int r = in_host_namespace(place->root_fd, do_umount, place);
+
+    for (int i = 0; r == 0 && is_attached(place->root_fd) && i < UNDO_TRIES; i++) {
+        (void)nanosleep(&pause, NULL);
+        if (!is_attached(place->root_fd) || i % 5 != 4)
+            continue;
+        if (in_host_namespace(place->root_fd, do_mount, place) == -MADE_DIRECTORY)
+            r = in_host_namespace(place->root_fd, do_umount, place);
+    }
+    if (r < 0)
+        return cb_err_set(err, -r, "cannot unmount " MOUNT_POINT ": %s; run: umount " MOUNT_POINT,
+                          strerror(-r));
+    if (is_attached(place->root_fd))
+        return cb_err_set(err, EBUSY,
+                          "perf_event stays bound to cgroup v1 until the containers in it end; "
+                          "cgroup v2 cannot be counted until then");
+    return 0;
+}
+
+int cb_place_close(struct cb_place *place, struct cb_err *err)
+{
+    int r = 0;
+
+    if (!place)
+        return 0;
+    if (place->dir_fd >= 0)
+        (void)close(place->dir_fd);
+    if (place->mounted)
+        r = undo_mount(place, err);
+    free(place);
+    return r;
+}
+
+/* ---- choosing ---- */
+
+static int try_ways(struct cb_place *place, const char *wanted, uint32_t cpu, struct cb_err *err)
+{
+    static const struct {
+        const char *name;
+        int (*use)(struct cb_place *place, uint32_t cpu, struct cb_err *err);
+    } ways[] = {{"v1", use_v1}, {"v2", use_v2}, {"mount", use_mount}};
+    char tried[640] = "";
+
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct cb_err why = {0};
+        size_t n = strlen(tried);
+        int r;
+
+        if (strcmp(wanted, "auto") != 0 && strcmp(wanted, ways[i].name) != 0)
+            continue;
+        r = ways[i].use(place, cpu, &why);
+        if (r == 0)
+            return 0;
+        if (r == -EACCES)
+            return cb_err_set(err, EACCES, "%s", why.text);
+        if (place->dir_fd >= 0)
+            (void)close(cb_take_fd(place->dir_fd));
+        (void)snprintf(tried + n, sizeof(tried) - n, "%s%s: %.190s", n ? "; " : "", ways[i].name,
+                       why.text);
+    }
+    if (!*tried)
+        return cb_err_set(err, EINVAL, "unknown hierarchy '%s': auto, v1, v2 or mount", wanted);
+    return cb_err_set(err, ENOENT, "no cgroup hierarchy can be counted: %s", tried);
+}
+
+int cb_place_open(int root_fd, const char *wanted, uint32_t cpu, struct cb_place **ret_place,
+                  struct cb_err *err)
+{
+    struct cb_place *place = calloc(1, sizeof(*place));
+    int r;
+
+    if (!place)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    place->root_fd = root_fd;
+    place->dir_fd = -1;
+    r = try_ways(place, wanted, cpu, err);
+    if (r < 0)
+        (void)!cb_place_close(place, NULL); /* what went wrong first is told */
+    else
+        *ret_place = place;
+    return r;
+}
+
+int cb_place_dir_fd(const struct cb_place *place)
+{
+    return place->dir_fd;
+}
+
+const char *cb_place_path(const struct cb_place *place)
+{
+    return place->path;
+}
+
+bool cb_place_is_mounted_by_us(const struct cb_place *place)
+{
+    return place->mounted;
+}
+
+const char *cb_place_how(const struct cb_place *place)
+{
+    return place->how;
+}
+
+/* ---- containers elsewhere ---- */
+
+struct walk {
+    void (*seen)(void *context, const char *id, const char *path);
+    void *context;
+    char path[PATH_MAX];
+};
+
+static void walk_containers(struct walk *walk, int parent_fd, const char *name, int depth)
+{
+    char id[CB_CONTAINER_ID_SIZE];
+    size_t length = strlen(walk->path);
+    cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 || depth == 0 ? NULL : fdopendir(fd);
+
+    if (!dir)
+        return;
+    (void)cb_take_fd(fd);
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        (void)snprintf(walk->path + length, sizeof(walk->path) - length, "/%s", e->d_name);
+        if (cb_cgroup_id_parse(e->d_name, id))
+            walk->seen(walk->context, id, walk->path);
+        else
+            walk_containers(walk, dirfd(dir), e->d_name, depth - 1);
+        walk->path[length] = '\0';
+    }
+    (void)closedir(dir);
+}
+
+void cb_place_each_container(int root_fd, const struct cb_place *place,
+                             void (*seen)(void *context, const char *id, const char *path),
+                             void *context)
+{
+    cb_auto_free struct walk *walk = calloc(1, sizeof(*walk));
+    cb_auto_free char *table = NULL;
+    struct cb_mount mount;
+
+    if (!walk || cb_mounts_read(root_fd, &table, NULL) < 0)
+        return;
+    walk->seen = seen;
+    walk->context = context;
+    for (const char *p = table; cb_mounts_next(&p, &mount);) {
+        cb_auto_close int fd = -1;
+
+        if (strncmp(mount.type, "cgroup", 6) != 0 || strcmp(mount.point, place->path) == 0)
+            continue;
+        fd = open_dir(root_fd, mount.point, NULL);
+        if (fd >= 0)
+            walk_containers(walk, fd, ".", WALK_DEPTH);
+    }
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rights.h - give up every capability but those the running sensor needs.
+ *
+ * Kept     CAP_PERFMON (new containers need new counters; CAP_SYS_ADMIN where it is missing) and
+ *          CAP_DAC_READ_SEARCH (files of containers). With a mount to undo at exit also
+ *          CAP_SYS_ADMIN, CAP_SYS_CHROOT and CAP_SYS_PTRACE.
+ * When     after every other privileged descriptor is open, before any thread is started:
+ *          capabilities belong to threads.
+ */
+#ifndef CB_SENSOR_RIGHTS_H
+#define CB_SENSOR_RIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/cleanup.h"
+
+struct cb_err;
+
+/* @ret_kept: the names of what is kept, for the log. Only what the process has can be kept. */
+int cb_rights_drop(bool will_unmount, char *ret_kept, size_t size,
+                   struct cb_err *err) cb_must_check;
+
+#endif

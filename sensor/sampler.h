@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sampler.h - everything that is read in one tick, as one frame.
+ *
+ * Order    the energy first, right at t1, then the machine's counters, then the cgroups'.
+ * Row 0    the machine. Events that tick in idle too (cpu-clock, the TSC) are brought to the time
+ *          when something ran (busy.h), and never below the sum of the rows that follow: so that
+ *          "machine minus containers" means the same for every event.
+ * Ends     a container that is gone gets its last row with CB_TARGET_GONE. Where its name is still
+ *          being asked for, that row waits for it up to 3 s; the rows before hold what it used.
+ * Memory   born(), gone() and text() may allocate, read() does not.
+ * Threads  one object belongs to one thread.
+ */
+#ifndef CB_SENSOR_SAMPLER_H
+#define CB_SENSOR_SAMPLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/cleanup.h"
+#include "lib/frame.h"
+#include "sensor/busy.h"
+#include "sensor/cgroup.h"
+#include "sensor/docker.h"
+#include "sensor/energy.h"
+#include "sensor/gaps.h"
+#include "sensor/machine.h"
+#include "sensor/perf.h"
+
+struct cb_err;
+struct cb_sampler;
+
+/* Everything is borrowed until close. */
+struct cb_sampler_options {
+    int root_fd;
+    int counting_fd; /* root of the hierarchy that is counted in */
+    const char *sensor;
+    const char *boot_id;
+    const char *start_id;
+    const struct cb_topology *topology;
+    struct cb_perf *perf;
+    struct cb_machine *machine;
+    struct cb_busy *busy;
+    struct cb_energy *energy;
+    struct cb_docker *docker; /* NULL: names are not asked for */
+    struct cb_gaps *gaps;
+};
+
+int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler **ret_sampler,
+                    struct cb_err *err) cb_must_check;
+struct cb_sampler *cb_sampler_close(struct cb_sampler *sampler);
+
+/* The callbacks of cb_cgroup_options; @context is the sampler. */
+void *cb_sampler_born(void *context, const struct cb_cgroup_found *found);
+void cb_sampler_gone(void *context, void *cookie);
+
+/* Is a container with this id among the targets? */
+bool cb_sampler_has_container(const struct cb_sampler *sampler, const char *id);
+size_t cb_sampler_n_targets(const struct cb_sampler *sampler);
+
+/* An answer of docker.h; takes what it owns. */
+void cb_sampler_text(struct cb_sampler *sampler, struct cb_docker_answer *answer);
+
+/* Ask again for the names that were not found. */
+void cb_sampler_ask_again(struct cb_sampler *sampler);
+
+/* Begin the first interval now. */
+void cb_sampler_start(struct cb_sampler *sampler);
+
+/* Boottime at which the interval that is running began. */
+uint64_t cb_sampler_t0_ns(const struct cb_sampler *sampler);
+
+/* End the interval: *@ret_frame is valid until the next call. @dictionary: tell every target's
+ * text. -EAGAIN: no time has passed. The caller fills lost_frames and missed_ticks. */
+int cb_sampler_read(struct cb_sampler *sampler, bool dictionary, struct cb_frame **ret_frame,
+                    struct cb_err *err) cb_must_check;
+
+/* The frame of the last read is done with. @delivered: its texts need not be told again. */
+void cb_sampler_done(struct cb_sampler *sampler, bool delivered);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * topology.h - the online CPUs and the sockets they sit on.
+ *
+ * Source   /sys/devices/system/cpu/online, cpuN/topology/physical_package_id,
+ *          /proc/cpuinfo (vendor). A machine that does not tell the package has one socket.
+ * Sockets  are numbered 0, 1, ... in the order of their physical ids: that number is the `socket`
+ *          of a frame.
+ * Errors   -ENOENT and others of reading; -EINVAL a malformed file; -ERANGE more than
+ *          CB_FRAME_MAX_CPUS or CB_FRAME_MAX_SOCKETS; -ENOMEM.
+ */
+#ifndef CB_SENSOR_TOPOLOGY_H
+#define CB_SENSOR_TOPOLOGY_H
+
+#include <stdint.h>
+
+#include "lib/cleanup.h"
+#include "lib/frame.h"
+
+struct cb_err;
+
+enum cb_cpu_vendor { CB_CPU_OTHER, CB_CPU_INTEL, CB_CPU_AMD };
+
+struct cb_topology {
+    uint32_t n_cpus;    /* online */
+    uint32_t n_sockets; /* with an online CPU */
+    uint32_t cpu_limit; /* highest CPU number + 1 */
+    enum cb_cpu_vendor vendor;
+    uint32_t *cpus;        /* [n_cpus] CPU numbers, ascending */
+    uint16_t *socket;      /* [n_cpus] socket of cpus[i] */
+    uint32_t *socket_cpus; /* [n_sockets] how many of them */
+    int32_t *socket_ids;   /* [n_sockets] physical id */
+};
+
+int cb_topology_init(struct cb_topology *topology, int root_fd, struct cb_err *err) cb_must_check;
+void cb_topology_fini(struct cb_topology *topology);
+
+/* The socket of a CPU number, or -ENOENT for one that is not online. */
+int cb_topology_socket_of_cpu(const struct cb_topology *topology, uint64_t cpu);
+
+/* The socket with that physical id, or -ENOENT. */
+int cb_topology_socket_of_id(const struct cb_topology *topology, uint64_t id);
+
+#endif
