@@ -8,6 +8,7 @@
 #   outside KIND DUTY SECONDS [CPU]     the same in no container
 #   container NAME CGROUP    judge NAME, whose cgroup is CGROUP in the truth
 #   settle                   wait until the workloads have ended
+#   dismiss                  end them now
 #   finish                   called after the scenario: wait for the last frame, collect, stop
 set -u
 . /run/out/env
@@ -57,6 +58,12 @@ outside() {
 
 settle() {
   [ ${#workers[@]} -eq 0 ] || wait "${workers[@]}" || die "a workload failed"
+  workers=()
+}
+
+dismiss() {
+  kill "${workers[@]}"
+  wait "${workers[@]}"
   workers=()
 }
 

@@ -14,7 +14,7 @@ PATHS = {"a": "/box/a", "b": "/box/b"}
 
 def _table(time_ns, used):
     """used[name, socket] -> pJ of package; one CPU a socket, a fifth as much in dram."""
-    lines = [f"time {time_ns}"]
+    lines = [f"time {time_ns} full"]
     for socket in (0, 1):
         idle = 8 * time_ns * 1000 // 1
         lines.append(f"idle - -1 {socket} 0 {idle} 0 {idle // 5} -")

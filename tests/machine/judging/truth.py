@@ -10,7 +10,7 @@ TOP = ("package", "dram")  # the domains that add up to the machine
 class Table:
     """Everything up to one moment. Values are dicts from (socket, domain), domain "ns" for time."""
 
-    def __init__(self, time_ns, rows):
+    def __init__(self, time_ns, full, rows):
         self.time_ns = time_ns
         self.rapl = defaultdict(int)    # what RAPL counts
         self.idle = defaultdict(int)
@@ -25,7 +25,7 @@ class Table:
             sums[what, cpu] = [a + b for a, b in zip(sums[what, cpu], values)]
             self._book(what, socket, dict(zip(("ns",) + DOMAINS, values)), name)
         self.sane = self.lost_ns == 0 and all(
-            sums["sig", cpu] == sums["cpu", cpu] == sums["v2", cpu]
+            sums["sig", cpu] == sums["cpu", cpu] and (not full or sums["v2", cpu] == sums["cpu", cpu])
             for what, cpu in list(sums) if what == "cpu")
 
     def _book(self, what, socket, energy, name):
@@ -43,13 +43,13 @@ class Table:
 
 def parse(text):
     """All tables of a text, in order."""
-    tables, rows, time_ns = [], [], None
-    for line in text.splitlines() + ["time 0"]:
+    tables, rows, head = [], [], None
+    for line in text.splitlines() + ["time 0 end"]:
         fields = line.split(" ", 8)
         if fields[0] == "time":
-            if time_ns is not None:
-                tables.append(Table(time_ns, rows))
-            time_ns, rows = int(fields[1]), []
+            if head:
+                tables.append(Table(int(head[1]), head[2] == "full", rows))
+            head, rows = fields, []
         else:
             rows.append(fields)
     return tables

@@ -2,14 +2,14 @@
 /*
  * proc.c - /proc/cbmachine/
  *
- * truth    everything so far, exact, of one moment: a line `time NS` (CLOCK_BOOTTIME) and a table
+ * truth    everything so far, exact, of one moment: `time NS full` (CLOCK_BOOTTIME) and a table
  *            KIND KEY CPU SOCKET NS PACKAGE_PJ CORE_PJ DRAM_PJ NAME
  *          cpu  a CPU's total; sig  its part by signature; cg  its part by cgroup (KEY v2:ID or
  *          perf:ID, NAME the path); idle  a socket's idle part; shared  its joint terms;
  *          lost  time that found no row (0 or the truth is worthless).
  *          For each CPU: cpu == sum of sig == sum of cg v2 + lost.
  *          RAPL of a socket == sum of its cpu + idle + shared (picojoules, then floored).
- * recent   the same with only the cgroups that ran in the last 2 s
+ * recent   the same with only the cgroups that ran in the last 2 s (`time NS recent`)
  * control  one command a write:
  *            freq KHZ [SOCKET] | sig N COMM IPC MPKI BRANCHES | power on|off | powercap on|off |
  *            powercap_start UJ | counters N | idle_mw N | dram_idle_mw N | drift_permille N |
@@ -65,7 +65,7 @@ static int truth_show(struct seq_file *m, void *v)
 
 	mutex_lock(&lock);
 	cbm_take_snapshot(snapshot, recent && since > RECENT_NS ? since - RECENT_NS : 0);
-	seq_printf(m, "time %llu\n", snapshot->now);
+	seq_printf(m, "time %llu %s\n", snapshot->now, recent ? "recent" : "full");
 	for (s = 0; s < cbm_sockets(); s++) {
 		struct cbm_energy shared = { .package_pj = snapshot->socket[s].shared_pj };
 
