@@ -60,7 +60,7 @@ struct cb_store_machine {
     uint64_t heard_wall_ns; /* this server's clock at its last hello or frame */
 };
 
-/* Find or make. -ENOSPC above CB_STORE_MAX_MACHINES. */
+/* Find or make. -EDQUOT above CB_STORE_MAX_MACHINES. */
 int cb_store_machine(struct cb_store *store, const char *name, struct cb_store_machine *ret_machine,
                      struct cb_err *err) cb_must_check;
 int cb_store_bind_key(struct cb_store *store, int64_t machine, const char *key,

@@ -56,7 +56,7 @@ int cb_store_machine(struct cb_store *store, const char *name, struct cb_store_m
                        " WHERE (SELECT count(*) FROM machines) < ?2",
                        "ti", name, (int64_t)CB_STORE_MAX_MACHINES);
         if (r == 0)
-            return cb_err_set(err, ENOSPC, "store: %d machines are known, no more are taken",
+            return cb_err_set(err, EDQUOT, "store: %d machines are known, no more are taken",
                               CB_STORE_MAX_MACHINES);
         if (r > 0)
             r = find_machine(store, name, ret_machine, err);

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ingest.c - taking messages. See ingest.h. */
+#include "formula/ingest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formula/ingest_private.h"
+#include "lib/err.h"
+#include "lib/frame.h"
+
+#define REFUSAL_LOG_NS (10 * CB_NS_PER_S)
+
+struct opener {
+    struct cb_ingest *ingest;
+    struct cb_err *err;
+};
+
+static int load_totals(void *context, const struct cb_store_machine *row)
+{
+    struct opener *opener = context;
+
+    return cb_totals_load(opener->ingest->o.totals, opener->ingest->o.store, row, opener->err);
+}
+
+int cb_ingest_open(const struct cb_ingest_options *options, struct cb_ingest **ret_ingest,
+                   struct cb_err *err)
+{
+    struct cb_ingest *ingest = calloc(1, sizeof(*ingest));
+    struct opener opener = {.ingest = ingest, .err = err};
+    int r;
+
+    if (!ingest)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    ingest->o = *options;
+    ingest->batch_due_ns = UINT64_MAX;
+    r = cb_store_machines(ingest->o.store, load_totals, &opener, err);
+    if (r < 0)
+        cb_ingest_abandon(ingest);
+    else
+        *ret_ingest = ingest;
+    return r;
+}
+
+void cb_ingest_abandon(struct cb_ingest *ingest)
+{
+    if (!ingest)
+        return;
+    for (size_t i = 0; i < ingest->n_frames; i++)
+        cb_ingest_pending_clear(&ingest->frames[i]);
+    for (size_t i = 0; i < ingest->n_machines; i++)
+        cb_ingest_machine_free(ingest->machines[i]);
+    free(ingest->machines);
+    cb_result_clear(&ingest->result);
+    cb_result_clear(&ingest->scratch);
+    free(ingest);
+}
+
+uint64_t cb_ingest_due_ns(const struct cb_ingest *ingest)
+{
+    return ingest->batch_due_ns;
+}
+
+static void refuse(struct cb_ingest *ingest, struct machine *machine,
+                   const struct cb_link_message *message, const char *text)
+{
+    atomic_fetch_add(&ingest->o.stats->refused_total, 1);
+    if (machine) {
+        machine->counts.refused++;
+        cb_log_limited(&machine->refusals, REFUSAL_LOG_NS, CB_LOG_WARN,
+                       "machine %s: refused %s %llu: %s", machine->name,
+                       message->kind == CB_LINK_MSG_HELLO ? "hello" : "frame",
+                       (unsigned long long)message->seq, text);
+    } else {
+        cb_log_limited(&ingest->malformed, REFUSAL_LOG_NS, CB_LOG_WARN, "refused frame %llu: %s",
+                       (unsigned long long)message->seq, text);
+    }
+    ingest->o.answers.refuse(ingest->o.answers.context, &message->peer, message->start_id,
+                             message->kind == CB_LINK_MSG_HELLO ? 0 : message->seq, text);
+}
+
+/* ---- hello ---- */
+
+static int greet(struct cb_ingest *ingest, struct machine *machine,
+                 const struct cb_link_message *message, uint64_t now_wall_ns, struct cb_err *err)
+{
+    struct start *start;
+    int r = cb_ingest_check_key(ingest, machine, message->key, err);
+
+    if (r == 0)
+        r = cb_ingest_start(ingest, machine, message->boot_id, message->start_id, now_wall_ns,
+                            &start, err);
+    if (r == 0) {
+        cb_log_info("machine %s: its sensor (version %s) is connected", machine->name,
+                    message->version);
+        ingest->o.answers.welcome(ingest->o.answers.context, &message->peer);
+    }
+    return r;
+}
+
+static int take_hello(struct cb_ingest *ingest, const struct cb_link_message *message,
+                      uint64_t now_wall_ns, struct cb_err *err)
+{
+    struct machine *machine = NULL;
+    struct cb_err why = {0};
+    int r;
+
+    if (!cb_known_is_name(message->sensor)) {
+        refuse(ingest, NULL, message, "this is no name for a sensor: printable, without blanks");
+        return 0;
+    }
+    r = cb_ingest_machine(ingest, message->sensor, &machine, &why);
+    if (r == 0)
+        r = greet(ingest, machine, message, now_wall_ns, &why);
+    if (r == -EACCES || r == -EEXIST || r == -EDQUOT) {
+        refuse(ingest, machine, message, why.text);
+        return 0;
+    }
+    if (r < 0 && err)
+        *err = why;
+    return r;
+}
+
+/* ---- frames ---- */
+
+static int attribute(struct cb_ingest *ingest, struct machine *machine,
+                     const struct cb_frame *frame, struct pending_frame *pending,
+                     struct cb_err *err)
+{
+    uint8_t *bytes = NULL;
+    int r = cb_engine_frame(machine->engine, frame, &ingest->result, err);
+
+    if (r == 0)
+        r = cb_result_pack(&ingest->result, &bytes, &pending->frame.result_size, err);
+    if (r < 0) {
+        /* It may have learnt from a frame that is going to come again: back to what is saved. */
+        machine->engine = cb_engine_free(machine->engine);
+        return r;
+    }
+    pending->frame.result = bytes;
+    machine->counts.violations += cb_result_violations(&ingest->result);
+    machine->learnt = true;
+    return 0;
+}
+
+/* Everything that can fail comes before the engine learns. */
+static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct start *start,
+                     const struct cb_frame *frame, struct cb_err *err)
+{
+    struct pending_frame *pending = &ingest->frames[ingest->n_frames];
+    int r;
+
+    *pending = (struct pending_frame){
+        .machine = machine,
+        .frame = {.start = start->row.id,
+                  .boot = start->row.boot,
+                  .seq = frame->seq,
+                  .t0_ns = frame->t0_ns,
+                  .t1_ns = frame->t1_ns,
+                  .wall_ns = frame->wall_ns,
+                  .lost_frames = frame->lost_frames},
+    };
+    r = cb_ingest_engine(ingest, machine, err);
+    if (r == 0)
+        r = cb_ingest_targets(ingest, start, frame, pending, err);
+    if (r == 0)
+        r = attribute(ingest, machine, frame, pending, err);
+    if (r < 0) {
+        start->n_seen = 0; /* what it said of new targets is not in the batch */
+        cb_ingest_pending_clear(pending);
+        return r;
+    }
+    start->pending_seq = frame->seq;
+    machine->counts.frames++;
+    ingest->n_frames++;
+    ingest->batch_bytes +=
+        pending->frame.result_size + pending->n_targets * sizeof(*pending->targets);
+    return 0;
+}
+
+static void set_due(struct cb_ingest *ingest, uint64_t now_ns)
+{
+    if (ingest->batch_due_ns == UINT64_MAX)
+        ingest->batch_due_ns = now_ns + ingest->o.commit_ns;
+    if (ingest->n_frames == BATCH_FRAMES || ingest->batch_bytes >= BATCH_BYTES)
+        ingest->batch_due_ns = now_ns;
+}
+
+static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, struct start *start,
+                          const struct cb_link_message *message, const struct cb_frame *frame,
+                          uint64_t now_ns, struct cb_err *err)
+{
+    int r = 0;
+
+    if (frame->seq <= start->row.last_seq) {
+        machine->counts.duplicates++;
+        ingest->o.answers.ack(ingest->o.answers.context, &message->peer, message->start_id,
+                              frame->seq);
+        return 0;
+    }
+    if (frame->seq <= start->pending_seq)
+        machine->counts.duplicates++;
+    else
+        r = add_frame(ingest, machine, start, frame, err);
+    if (r == 0) {
+        cb_ingest_add_ack(ingest, &message->peer, message->start_id, frame->seq);
+        set_due(ingest, now_ns);
+    }
+    return r;
+}
+
+/* A frame must be what its envelope says. */
+static int check_envelope(const struct cb_link_message *message, const struct cb_frame *frame,
+                          struct cb_err *err)
+{
+    if (strcmp(frame->start_id, message->start_id) != 0 || frame->seq != message->seq)
+        return cb_err_set(err, EBADMSG, "start_id, seq: not what the envelope says");
+    if (!cb_known_is_name(frame->sensor))
+        return cb_err_set(err, EBADMSG, "sensor: not a name");
+    return 0;
+}
+
+static int take_decoded(struct cb_ingest *ingest, const struct cb_link_message *message,
+                        const struct cb_frame *frame, uint64_t now_ns, uint64_t now_wall_ns,
+                        struct cb_err *err)
+{
+    struct machine *machine = NULL;
+    struct start *start = NULL;
+    struct cb_err why = {0};
+    int r = check_envelope(message, frame, &why);
+
+    if (r == 0)
+        r = cb_ingest_machine(ingest, frame->sensor, &machine, &why);
+    if (r == 0)
+        r = cb_ingest_check_key(ingest, machine, message->key, &why);
+    if (r == 0)
+        r = cb_ingest_start(ingest, machine, frame->boot_id, frame->start_id, now_wall_ns, &start,
+                            &why);
+    if (r == -EBADMSG || r == -EACCES || r == -EEXIST || r == -EDQUOT) {
+        refuse(ingest, machine, message, why.text);
+        return 0;
+    }
+    if (r == 0)
+        return take_new_frame(ingest, machine, start, message, frame, now_ns, err);
+    if (err)
+        *err = why;
+    return r;
+}
+
+static int take_frame(struct cb_ingest *ingest, const struct cb_link_message *message,
+                      uint64_t now_ns, uint64_t now_wall_ns, struct cb_err *err)
+{
+    struct cb_frame frame;
+    struct cb_err why = {0};
+    int r = cb_frame_decode(message->bytes, message->size, &frame, &why);
+
+    if (r == -ENOMEM)
+        return cb_err_set(err, ENOMEM, "%s", why.text);
+    if (r < 0) {
+        refuse(ingest, NULL, message, why.text);
+        return 0;
+    }
+    r = take_decoded(ingest, message, &frame, now_ns, now_wall_ns, err);
+    cb_frame_clear(&frame);
+    return r;
+}
+
+/* A key that was revoked while its sensor is connected gets silence, as a stranger does. */
+static bool is_let_in(struct cb_ingest *ingest, const struct cb_link_message *message)
+{
+    struct cb_err err = {0};
+
+    if (!ingest->o.known)
+        return true;
+    if (cb_known_refresh(ingest->o.known, &err) < 0)
+        cb_log_limited(&ingest->strangers, REFUSAL_LOG_NS, CB_LOG_ERR,
+                       "%s: the old list of known sensors stays in force", err.text);
+    if (cb_known_by_key(ingest->o.known, message->key))
+        return true;
+    atomic_fetch_add(&ingest->o.stats->ignored_total, 1);
+    return false;
+}
+
+int cb_ingest_message(struct cb_ingest *ingest, const struct cb_link_message *message,
+                      uint64_t now_ns, uint64_t now_wall_ns, struct cb_err *err)
+{
+    int r;
+
+    if (message->kind == CB_LINK_MSG_NONE || !is_let_in(ingest, message))
+        return 0;
+    if (message->kind == CB_LINK_MSG_HELLO)
+        return take_hello(ingest, message, now_wall_ns, err);
+    if (ingest->n_frames == BATCH_FRAMES || ingest->n_acks == BATCH_FRAMES) {
+        r = cb_ingest_commit(ingest, now_ns, now_wall_ns, err);
+        if (r < 0)
+            return r;
+    }
+    return take_frame(ingest, message, now_ns, now_wall_ns, err);
+}

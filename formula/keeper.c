@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keeper.c - see keeper.h. */
+#include "formula/keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "formula/recap.h"
+#include "formula/store.h"
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/log.h"
+
+#define WAIT_NS (10 * CB_NS_PER_S)
+#define FORGET_EVERY_NS (60 * CB_NS_PER_S)
+#define FORGET_AT_ONCE 500
+#define LOG_EVERY_NS (60 * CB_NS_PER_S)
+/* A test whose end is never covered gets a recap of what there is after a day. */
+#define STALE_NS (24 * 3600 * CB_NS_PER_S)
+
+struct cb_keeper {
+    struct cb_keeper_options o;
+    struct cb_store *store;
+    pthread_t thread;
+    uint64_t forgot_ns;
+    struct cb_log_limit log;
+};
+
+static int finish_one(struct cb_keeper *keeper, struct cb_err *err)
+{
+    uint64_t now = cb_clock_wall_ns();
+    char id[CB_TEST_ID_SIZE];
+    struct cb_store_test test;
+    int r = cb_store_next_ripe_test(keeper->store, now > STALE_NS ? now - STALE_NS : 0, id, err);
+
+    if (r == 0)
+        r = cb_store_test(keeper->store, id, &test, err);
+    if (r == 0)
+        r = cb_recap_finish(keeper->store, &test, keeper->o.sinks, keeper->o.n_sinks, err);
+    return r;
+}
+
+static void finish_tests(struct cb_keeper *keeper)
+{
+    struct cb_err err = {0};
+    int r;
+
+    for (;;) {
+        r = finish_one(keeper, &err);
+        if (r < 0)
+            break;
+        cb_notify_bump(keeper->o.notify);
+    }
+    if (r != -ENOENT)
+        cb_log_limited(&keeper->log, LOG_EVERY_NS, CB_LOG_ERR,
+                       "a recap cannot be made, trying again: %s", err.text);
+}
+
+/* Little by little, so that ingest never waits long for the lock; the rest at the next turn. */
+static void forget(struct cb_keeper *keeper)
+{
+    uint64_t now = cb_clock_boot_ns();
+    uint64_t wall = cb_clock_wall_ns();
+    struct cb_err err = {0};
+    int r;
+
+    if (keeper->o.retention_ns == 0 || wall < keeper->o.retention_ns ||
+        now < keeper->forgot_ns + FORGET_EVERY_NS)
+        return;
+    r = cb_store_forget(keeper->store, wall - keeper->o.retention_ns, FORGET_AT_ONCE, &err);
+    if (r < 0)
+        cb_log_limited(&keeper->log, LOG_EVERY_NS, CB_LOG_WARN,
+                       "old frames cannot be deleted, trying again: %s", err.text);
+    if (r < FORGET_AT_ONCE)
+        keeper->forgot_ns = now;
+}
+
+static void *run(void *context)
+{
+    struct cb_keeper *keeper = context;
+    uint64_t seen;
+
+    do {
+        seen = cb_notify_generation(keeper->o.notify);
+        finish_tests(keeper);
+        forget(keeper);
+    } while (cb_notify_wait(keeper->o.notify, seen, WAIT_NS));
+    return NULL;
+}
+
+int cb_keeper_start(const struct cb_keeper_options *options, struct cb_keeper **ret_keeper,
+                    struct cb_err *err)
+{
+    struct cb_keeper *keeper = calloc(1, sizeof(*keeper));
+    int r;
+
+    if (!keeper)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    keeper->o = *options;
+    r = cb_store_open(options->database, CB_STORE_WRITE, &keeper->store, err);
+    if (r == 0) {
+        r = -pthread_create(&keeper->thread, NULL, run, keeper);
+        if (r < 0)
+            r = cb_err_set(err, -r, "cannot start a thread");
+    }
+    if (r < 0) {
+        (void)cb_store_close(keeper->store);
+        free(keeper);
+        return r;
+    }
+    *ret_keeper = keeper;
+    return 0;
+}
+
+struct cb_keeper *cb_keeper_stop(struct cb_keeper *keeper)
+{
+    if (!keeper)
+        return NULL;
+    (void)pthread_join(keeper->thread, NULL);
+    keeper->store = cb_store_close(keeper->store);
+    free(keeper);
+    return NULL;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* receiver.c - see receiver.h. */
+#include "formula/receiver.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/log.h"
+
+#define IDLE_NS CB_NS_PER_S
+#define RETRY_MS 1000
+#define LOG_EVERY_NS (30 * CB_NS_PER_S)
+
+struct cb_receiver {
+    struct cb_link_server *server;
+    struct cb_ingest *ingest;
+    struct cb_ingest_stats *stats;
+    struct cb_known *known;
+    int stop_fd;
+    pthread_t thread;
+    uint64_t link_ignored;
+    struct cb_log_limit store_log, link_log;
+};
+
+bool cb_receiver_admit(void *context, const char *key)
+{
+    struct cb_known *known = context;
+    struct cb_err err = {0};
+
+    if (cb_known_refresh(known, &err) < 0)
+        cb_log_err("%s: the old list of known sensors stays in force", err.text);
+    if (cb_known_by_key(known, key))
+        return true;
+    cb_log_warn("a sensor with an unknown key asks to be let in; if it is yours: "
+                "cbformula keys add NAME '%s'",
+                key);
+    return false;
+}
+
+/* ---- answers ---- */
+
+static void answer_failed(struct cb_receiver *receiver, int r, const struct cb_err *err)
+{
+    if (r < 0)
+        cb_log_limited(&receiver->link_log, LOG_EVERY_NS, CB_LOG_DEBUG, "link: %s", err->text);
+}
+
+static void welcome(void *context, const struct cb_link_peer *peer)
+{
+    struct cb_receiver *receiver = context;
+    struct cb_err err = {0};
+
+    answer_failed(receiver, cb_link_server_welcome(receiver->server, peer, &err), &err);
+}
+
+static void ack(void *context, const struct cb_link_peer *peer, const char *start_id, uint64_t seq)
+{
+    struct cb_receiver *receiver = context;
+    struct cb_err err = {0};
+
+    answer_failed(receiver, cb_link_server_ack(receiver->server, peer, start_id, seq, &err), &err);
+}
+
+static void refuse(void *context, const struct cb_link_peer *peer, const char *start_id,
+                   uint64_t seq, const char *text)
+{
+    struct cb_receiver *receiver = context;
+    struct cb_err err = {0};
+
+    answer_failed(receiver,
+                  cb_link_server_refuse(receiver->server, peer, start_id, seq, text, &err), &err);
+}
+
+/* ---- the thread ---- */
+
+static bool is_stopped(const struct cb_receiver *receiver, int wait_ms)
+{
+    struct pollfd fd = {.fd = receiver->stop_fd, .events = POLLIN};
+
+    return poll(&fd, 1, wait_ms) > 0;
+}
+
+/* The store failed: wait a little; false: the process is to stop. */
+static bool wait_for_store(struct cb_receiver *receiver, const struct cb_err *err)
+{
+    cb_log_limited(&receiver->store_log, LOG_EVERY_NS, CB_LOG_ERR,
+                   "%s; the sensors keep their frames, trying again every second", err->text);
+    return !is_stopped(receiver, RETRY_MS);
+}
+
+static void take(struct cb_receiver *receiver, const struct cb_link_message *message)
+{
+    struct cb_err err = {0};
+
+    while (cb_ingest_message(receiver->ingest, message, cb_clock_boot_ns(), cb_clock_wall_ns(),
+                             &err) < 0)
+        if (!wait_for_store(receiver, &err))
+            return;
+}
+
+static void commit(struct cb_receiver *receiver)
+{
+    struct cb_err err = {0};
+
+    while (cb_ingest_commit(receiver->ingest, cb_clock_boot_ns(), cb_clock_wall_ns(), &err) < 0)
+        if (!wait_for_store(receiver, &err))
+            return;
+}
+
+static void poll_link(struct cb_receiver *receiver, struct cb_link_message *message)
+{
+    uint64_t due_ns = cb_ingest_due_ns(receiver->ingest);
+    uint64_t now_ns = cb_clock_boot_ns();
+    uint64_t wait_ns = due_ns <= now_ns ? 0 : due_ns - now_ns;
+    uint64_t ignored;
+    struct cb_err err = {0};
+
+    if (wait_ns > IDLE_NS)
+        wait_ns = IDLE_NS;
+    if (cb_link_server_poll(receiver->server, wait_ns, receiver->stop_fd, message, &err) < 0) {
+        message->kind = CB_LINK_MSG_NONE;
+        cb_log_limited(&receiver->link_log, LOG_EVERY_NS, CB_LOG_ERR, "%s", err.text);
+        (void)is_stopped(receiver, 10);
+    }
+    ignored = cb_link_server_ignored(receiver->server);
+    atomic_fetch_add(&receiver->stats->ignored_total, ignored - receiver->link_ignored);
+    receiver->link_ignored = ignored;
+}
+
+static void *run(void *context)
+{
+    struct cb_receiver *receiver = context;
+    struct cb_err err = {0};
+
+    while (!is_stopped(receiver, 0)) {
+        struct cb_link_message message;
+
+        poll_link(receiver, &message);
+        if (message.kind != CB_LINK_MSG_NONE)
+            take(receiver, &message);
+        if (cb_clock_boot_ns() >= cb_ingest_due_ns(receiver->ingest))
+            commit(receiver);
+    }
+    if (cb_ingest_close(receiver->ingest, cb_clock_boot_ns(), cb_clock_wall_ns(), &err) < 0)
+        cb_log_err("%s; the last frames were not stored, their sensors send them again", err.text);
+    return NULL;
+}
+
+int cb_receiver_start(struct cb_link_server *server, const struct cb_ingest_options *options,
+                      struct cb_receiver **ret_receiver, struct cb_err *err)
+{
+    struct cb_receiver *receiver = calloc(1, sizeof(*receiver));
+    struct cb_ingest_options o = *options;
+    int r;
+
+    if (!receiver)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    receiver->server = server;
+    receiver->stats = options->stats;
+    receiver->known = options->known;
+    receiver->stop_fd = eventfd(0, EFD_CLOEXEC);
+    o.answers = (struct cb_ingest_answers){
+        .context = receiver, .welcome = welcome, .ack = ack, .refuse = refuse};
+    r = receiver->stop_fd < 0 ? cb_err_set(err, errno, "cannot make an eventfd")
+                              : cb_ingest_open(&o, &receiver->ingest, err);
+    if (r == 0) {
+        r = -pthread_create(&receiver->thread, NULL, run, receiver);
+        if (r < 0) {
+            cb_ingest_abandon(receiver->ingest);
+            r = cb_err_set(err, -r, "cannot start a thread");
+        }
+    }
+    if (r < 0) {
+        cb_close_at(&receiver->stop_fd);
+        free(receiver);
+        return r;
+    }
+    *ret_receiver = receiver;
+    return 0;
+}
+
+struct cb_receiver *cb_receiver_stop(struct cb_receiver *receiver)
+{
+    if (!receiver)
+        return NULL;
+    (void)eventfd_write(receiver->stop_fd, 1);
+    (void)pthread_join(receiver->thread, NULL);
+    cb_close_at(&receiver->stop_fd);
+    free(receiver);
+    return NULL;
+}
