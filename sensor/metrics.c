@@ -120,6 +120,17 @@ static const struct file files[] = {
      false,
      {{"oom_kill", 1, CB_METRIC_MEMORY_OOM_KILLS}}},
     {"blkio",
+     "blkio.bfq.io_service_bytes_recursive",
+     cb_metrics_parse_blkio,
+     true,
+     {{"Read", 1, CB_METRIC_IO_READ_BYTES}, {"Write", 1, CB_METRIC_IO_WRITE_BYTES}}},
+    {"blkio",
+     "blkio.bfq.io_serviced_recursive",
+     cb_metrics_parse_blkio,
+     true,
+     {{"Read", 1, CB_METRIC_IO_READ_OPS}, {"Write", 1, CB_METRIC_IO_WRITE_OPS}}},
+    /* below the scheduler's, and preferred to them: they see every device that has a policy */
+    {"blkio",
      "blkio.throttle.io_service_bytes_recursive",
      cb_metrics_parse_blkio,
      true,
@@ -258,6 +269,9 @@ int cb_metrics_open(int root_fd, size_t max_fds, struct cb_metrics **ret_metrics
         return r;
     }
     read_link(root_fd, "proc/1/ns/net", m->host_net, sizeof(m->host_net));
+    if (!m->host_net[0]) /* a process 1 that hides it: our own is the host's or as good as it gets
+                          */
+        read_link(root_fd, "proc/self/ns/net", m->host_net, sizeof(m->host_net));
     *ret_metrics = m;
     return 0;
 }

@@ -95,10 +95,16 @@ void cb_metrics_parse_nested(const char *text, const struct cb_metrics_key *keys
 
 void cb_metrics_parse_blkio(const char *text, const struct cb_metrics_key *keys, uint64_t *values)
 {
-    set_zero(keys, values);
+    bool seen = false;
+
     for (const char *line = text; *line; line = next_line(line)) {
         const char *p = skip_blanks(line + strcspn(line, " \n"));
 
+        if (!is_digit(*line))
+            continue;
+        if (!seen)
+            set_zero(keys, values);
+        seen = true;
         for (const struct cb_metrics_key *key = keys; key->times; key++) {
             const char *q = after(p, key->word);
             uint64_t value;

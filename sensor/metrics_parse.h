@@ -33,8 +33,8 @@ cb_metrics_parser cb_metrics_parse_keyed;
  * an empty text. */
 cb_metrics_parser cb_metrics_parse_nested;
 
-/* "8:0 Read 1\n8:0 Write 2\nTotal 3\n": word "Read", summed over the devices; 0 for an empty text.
- */
+/* "8:0 Read 1\n8:0 Write 2\nTotal 3\n": word "Read", summed over the devices. A text without a
+ * device tells nothing: recent kernels count only for devices that have a policy. */
 cb_metrics_parser cb_metrics_parse_blkio;
 
 /* "some avg10=0.00 avg60=0.00 avg300=0.00 total=123\n": word "some", the number after total=. */
