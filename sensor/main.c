@@ -51,6 +51,8 @@ struct sensor {
     struct cb_busy *busy;
     struct cb_energy *energy;
     struct cb_docker *docker;
+    struct cb_metrics *metrics;
+    uint64_t max_fds;
     struct cb_sampler *sampler;
     struct cb_cgroup_watch *watch;
     struct cb_outbox *outbox;
@@ -179,7 +181,7 @@ static int open_counting(struct sensor *s, struct cb_err *err)
     };
     int r;
 
-    (void)cb_perf_raise_limit();
+    s->max_fds = cb_perf_raise_limit();
     r = cb_place_open(s->root_fd, s->options.hierarchy, s->topology.cpus[0], &s->place, err);
     if (r < 0)
         return r;
@@ -233,6 +235,15 @@ static int open_energy(struct sensor *s, struct cb_err *err)
     return 0;
 }
 
+/* The counters have the first claim on descriptors: without one they count nothing, while a
+ * statistics file is then opened for each reading. */
+static int open_metrics(struct sensor *s, struct cb_err *err)
+{
+    if (s->options.metrics_ns == 0)
+        return 0;
+    return cb_metrics_open(s->root_fd, s->max_fds / 4, &s->metrics, err);
+}
+
 static int open_sampler(struct sensor *s, struct cb_err *err)
 {
     const struct cb_sampler_options options = {
@@ -247,6 +258,8 @@ static int open_sampler(struct sensor *s, struct cb_err *err)
         .busy = s->busy,
         .energy = s->energy,
         .docker = s->docker,
+        .metrics = s->metrics,
+        .metrics_ns = s->options.metrics_ns,
         .gaps = &s->gaps,
     };
 
@@ -353,6 +366,8 @@ static int open_all(struct sensor *s, struct cb_err *err)
     if (r == 0)
         r = open_docker(s, err);
     if (r == 0)
+        r = open_metrics(s, err);
+    if (r == 0)
         r = open_sampler(s, err);
     if (r == 0)
         r = open_watch(s, err);
@@ -372,6 +387,7 @@ static int close_all(struct sensor *s)
     s->outbox = cb_outbox_close(s->outbox, DRAIN_NS);
     s->watch = cb_cgroup_watch_close(s->watch);
     s->sampler = cb_sampler_close(s->sampler);
+    s->metrics = cb_metrics_close(s->metrics);
     s->docker = cb_docker_close(s->docker);
     s->energy = cb_energy_close(s->energy);
     s->busy = cb_busy_close(s->busy);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/err.h"
@@ -181,7 +182,7 @@ struct cb_metrics {
     size_t max_fds;
     size_t n_fds;
     int dirs[N_FILES];   /* the hierarchy of each file; -1: the file is not used here */
-    char host_net[64];   /* "net:[4026531840]"; "" when unknown */
+    uint64_t host_net;   /* inode of the host's net/dev; 0: unknown */
     char text[TEXT_MAX]; /* buffer of target_read */
 };
 
@@ -245,11 +246,20 @@ static int open_hierarchies(struct cb_metrics *m, struct cb_err *err)
     return any ? 0 : cb_err_set(err, ENOENT, "no cgroup hierarchy is mounted");
 }
 
-static void read_link(int root_fd, const char *path, char *buf, size_t size)
+/* Each network namespace has a net/dev of its own: its inode tells them apart, and needs none of
+ * the rights that /proc/<pid>/ns/net does. */
+static uint64_t inode_of(int fd)
 {
-    ssize_t n = readlinkat(root_fd, path, buf, size - 1);
+    struct stat st;
 
-    buf[n > 0 ? n : 0] = '\0';
+    return fstat(fd, &st) < 0 ? 0 : st.st_ino;
+}
+
+static uint64_t find_host_net(int root_fd)
+{
+    cb_auto_close int fd = openat(root_fd, "proc/1/net/dev", O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? 0 : inode_of(fd);
 }
 
 int cb_metrics_open(int root_fd, size_t max_fds, struct cb_metrics **ret_metrics,
@@ -268,10 +278,7 @@ int cb_metrics_open(int root_fd, size_t max_fds, struct cb_metrics **ret_metrics
         m = cb_metrics_close(m);
         return r;
     }
-    read_link(root_fd, "proc/1/ns/net", m->host_net, sizeof(m->host_net));
-    if (!m->host_net[0]) /* a process 1 that hides it: our own is the host's or as good as it gets
-                          */
-        read_link(root_fd, "proc/self/ns/net", m->host_net, sizeof(m->host_net));
+    m->host_net = find_host_net(root_fd);
     *ret_metrics = m;
     return 0;
 }
@@ -381,17 +388,16 @@ static unsigned long find_pid(struct cb_metrics *m, const struct cb_metrics_targ
 static int open_net(struct cb_metrics *m, const struct cb_metrics_target *target)
 {
     unsigned long pid = find_pid(m, target);
+    cb_auto_close int fd = -1;
     char path[64];
-    char net[64];
 
-    if (pid == 0)
-        return -1;
-    (void)snprintf(path, sizeof(path), "proc/%lu/ns/net", pid);
-    read_link(m->root_fd, path, net, sizeof(net));
-    if (!net[0] || !m->host_net[0] || strcmp(net, m->host_net) == 0)
+    if (pid == 0 || m->host_net == 0)
         return -1;
     (void)snprintf(path, sizeof(path), "proc/%lu/net/dev", pid);
-    return openat(m->root_fd, path, O_RDONLY | O_CLOEXEC);
+    fd = openat(m->root_fd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || inode_of(fd) == m->host_net)
+        return -1;
+    return cb_take_fd(fd);
 }
 
 static void read_net(struct cb_metrics *m, struct cb_metrics_target *target, uint64_t *values)

@@ -109,6 +109,15 @@ const struct cb_opt cb_sensor_opts[] = {
      .arg = "KIND",
      .help = "where to count cgroups: auto, v1 (a mounted perf_event), v2, or mount (mount "
              "perf_event, unmount it at exit); auto takes the first of them that works"},
+    {.key = "metrics",
+     .type = CB_OPT_DURATION,
+     .offset = AT(metrics_ns),
+     .def = "10s",
+     .min = 0,
+     .max = 3600e9,
+     .arg = "DURATION",
+     .help = "time between two readings of the containers' CPU, memory, disk, network, process and "
+             "pressure statistics; 0: none"},
     {.key = "docker-host",
      .type = CB_OPT_STRING,
      .offset = AT(docker_host),

@@ -30,6 +30,7 @@ struct cb_sensor_options {
     const char *hierarchy;
     struct cb_opt_list events;
     struct cb_opt_list cgroups;
+    uint64_t metrics_ns;
     const char *energy;
     bool no_estimate;
     double idle_watts;

@@ -15,7 +15,7 @@
 #include "sensor/cputime.h"
 
 #define LINGER_NS (3 * CB_NS_PER_S)
-#define N_STATS 1 /* cpu_ns */
+#define N_STATS (1 + CB_METRIC_COUNT) /* cpu_ns, and what metrics.h has */
 
 struct target {
     uint32_t id;
@@ -27,6 +27,7 @@ struct target {
     uint64_t gone_ns;
     uint64_t last_cpu_ns; /* of cputime, for a target without counters */
     struct cb_perf_target *perf;
+    struct cb_metrics_target *metrics; /* NULL: none */
     char *cgroup;
     char container_id[CB_CONTAINER_ID_SIZE];
     char *name, *image, *labels;
@@ -43,6 +44,7 @@ struct cb_sampler {
     uint64_t seq;
     uint64_t t0_ns;
     uint64_t last_self_ns;
+    uint64_t metrics_due_ns;
     uint64_t *busy_ns, *last_busy_ns; /* [n_sockets] */
     bool busy_known;
     uint64_t refused_targets; /* for lack of memory or room */
@@ -106,8 +108,9 @@ static int make_fixed(struct cb_sampler *s)
             (struct cb_frame_event){.name = event->name, .pmu = event->pmu, .group = event->group};
     }
     s->stat_names[0] = "cpu_ns";
+    for (size_t i = 0; i < CB_METRIC_COUNT; i++)
+        s->stat_names[1 + i] = cb_metric_name(i);
     f->stat_names = s->stat_names;
-    f->n_stats = N_STATS;
     return make_room(s, 64);
 }
 
@@ -143,6 +146,7 @@ int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler 
 static void free_target(struct cb_sampler *s, struct target *t)
 {
     t->perf = cb_perf_target_close(s->options.perf, t->perf);
+    t->metrics = cb_metrics_target_close(s->options.metrics, t->metrics);
     free(t->cgroup);
     free(t->name);
     free(t->image);
@@ -199,6 +203,15 @@ static void count_target(struct cb_sampler *s, struct target *t,
         t->last_cpu_ns = 0;
 }
 
+static void measure_target(struct cb_sampler *s, struct target *t, const char *path)
+{
+    struct cb_err err = {0};
+
+    if (s->options.metrics &&
+        cb_metrics_target_open(s->options.metrics, path, s->t0_ns != 0, &t->metrics, &err) < 0)
+        cb_log_debug("%s has no container metrics: %s", path, err.text);
+}
+
 void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 {
     struct cb_sampler *s = context;
@@ -222,6 +235,7 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
     t->text_due = true;
     memcpy(t->container_id, found->container_id, sizeof(t->container_id));
     count_target(s, t, found);
+    measure_target(s, t, found->path);
     if (t->container_id[0] && s->options.docker)
         t->text_open = cb_docker_ask(s->options.docker, t->container_id);
     s->targets[s->n_targets++] = t;
@@ -373,7 +387,7 @@ static void read_uncounted(struct cb_sampler *s, struct target *t, size_t row, u
     memset(f->running_ns + row * times, 0, times * sizeof(*f->running_ns));
     for (size_t i = 0; i < times; i++)
         f->enabled_ns[row * times + i] = tick_ns;
-    f->stats[row] =
+    f->stats[row * f->n_stats] =
         known ? (now_ns > t->last_cpu_ns ? now_ns - t->last_cpu_ns : 0) : CB_STAT_ABSENT;
     if (known)
         t->last_cpu_ns = now_ns;
@@ -405,7 +419,7 @@ static void read_target(struct cb_sampler *s, struct target *t, size_t row, uint
     if (cb_perf_target_read(s->options.perf, t->perf, tick_ns, f->counts + counts,
                             f->enabled_ns + times, f->running_ns + times, &err) < 0)
         add_target_gap(s, t, err.text);
-    f->stats[row] = cpu_time(f, row, cb_perf_cpu_clock(s->options.perf));
+    f->stats[row * f->n_stats] = cpu_time(f, row, cb_perf_cpu_clock(s->options.perf));
 }
 
 static void fill_target(struct target *t, struct cb_frame_target *to, bool dictionary,
@@ -433,10 +447,35 @@ static uint64_t self_ns(void)
     return (uint64_t)ts.tv_sec * CB_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* The columns of the container metrics are in the frames in which they are due, one each period. */
+static bool begin_metrics(struct cb_sampler *s, uint64_t t1_ns)
+{
+    const struct cb_sampler_options *o = &s->options;
+    bool due = o->metrics && t1_ns >= s->metrics_due_ns;
+
+    s->frame.n_stats = due ? N_STATS : 1;
+    if (due)
+        s->metrics_due_ns = t1_ns - (t1_ns - s->metrics_due_ns) % o->metrics_ns + o->metrics_ns;
+    return due;
+}
+
+static void read_metrics(struct cb_sampler *s, struct target *t, size_t row)
+{
+    uint64_t *values = &s->frame.stats[row * s->frame.n_stats + 1];
+
+    if (t && t->metrics) {
+        cb_metrics_target_read(s->options.metrics, t->metrics, values);
+        return;
+    }
+    for (size_t i = 0; i < CB_METRIC_COUNT; i++)
+        values[i] = CB_STAT_ABSENT;
+}
+
 static void read_all(struct cb_sampler *s, uint64_t tick_ns, uint64_t t1_ns, bool dictionary)
 {
     const struct cb_sampler_options *o = &s->options;
     struct cb_frame *f = &s->frame;
+    bool with_metrics = begin_metrics(s, t1_ns);
     uint64_t now_ns;
 
     cb_gaps_reset(o->gaps);
@@ -449,7 +488,11 @@ static void read_all(struct cb_sampler *s, uint64_t tick_ns, uint64_t t1_ns, boo
     for (size_t i = 0; i < s->n_targets; i++) {
         fill_target(s->targets[i], &f->targets[i], dictionary, t1_ns);
         read_target(s, s->targets[i], i + 1, tick_ns);
+        if (with_metrics)
+            read_metrics(s, s->targets[i], i + 1);
     }
+    if (with_metrics)
+        read_metrics(s, NULL, 0);
     take_out_idle(s, tick_ns);
     f->stats[0] = cpu_time(f, 0, cb_perf_cpu_clock(o->perf));
     if (s->refused_targets)
@@ -467,6 +510,7 @@ void cb_sampler_start(struct cb_sampler *s)
     uint64_t now_ns = cb_clock_boot_ns();
 
     /* what was counted until here belongs to no interval */
+    s->metrics_due_ns = now_ns + s->options.metrics_ns;
     read_all(s, 1, now_ns, false);
     cb_sampler_done(s, false);
     s->t0_ns = now_ns;

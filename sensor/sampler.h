@@ -26,6 +26,7 @@
 #include "sensor/energy.h"
 #include "sensor/gaps.h"
 #include "sensor/machine.h"
+#include "sensor/metrics.h"
 #include "sensor/perf.h"
 
 struct cb_err;
@@ -43,7 +44,9 @@ struct cb_sampler_options {
     struct cb_machine *machine;
     struct cb_busy *busy;
     struct cb_energy *energy;
-    struct cb_docker *docker; /* NULL: names are not asked for */
+    struct cb_docker *docker;   /* NULL: names are not asked for */
+    struct cb_metrics *metrics; /* NULL: no container metrics */
+    uint64_t metrics_ns;        /* their own period: other frames do not have their columns */
     struct cb_gaps *gaps;
 };
 
