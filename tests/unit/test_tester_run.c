@@ -322,6 +322,9 @@ __attribute__((noreturn)) static void be_tester(const struct world *w, const cha
     int argc = 1;
     int code;
 
+    /* Else a server that is gone would seem to listen still. */
+    (void)close(w->docker.listen_fd);
+    (void)close(w->formula.listen_fd);
     (void)alarm(LIMIT_S);
     (void)snprintf(words, sizeof(words),
                    "-H unix://%s --formula http://127.0.0.1:%d/ --lock-file %s %s", w->socket_path,
