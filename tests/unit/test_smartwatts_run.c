@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_smartwatts_run.c - the reference algorithm against what the reference program answered. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "formula/infile.h"
+#include "formula/smartwatts_run.h"
+#include "lib/err.h"
+#include "lib/hwpc.h"
+
+#define FIXTURES "tests/fixtures/smartwatts/"
+
+static const struct cb_smartwatts_run_options defaults = {
+    .model = {{2100, 100, 400, 2, 10, 60, 60, false}, {2100, 100, 400, 2, 10, 60, 60, false}},
+    .reference = {"RAPL_ENERGY_PKG", NULL},
+    .period_s = 1,
+};
+
+static FILE *open_fixture(const char *name)
+{
+    char path[256];
+    FILE *file = NULL;
+
+    (void)snprintf(path, sizeof(path), FIXTURES "%s", name);
+    assert_int_equal(cb_infile_open(path, &file, NULL), 0);
+    return file;
+}
+
+static bool next_line(FILE *file, json_t **ret_line)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool any = getline(&line, &room, file) > 0;
+
+    *ret_line = any ? json_loads(line, JSON_DECODE_INT_AS_REAL, NULL) : NULL;
+    free(line);
+    return any;
+}
+
+static double member(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+static void assert_near(double a, double b)
+{
+    if (!(fabs(a - b) <= 1e-9 || fabs(a - b) <= 1e-9 * fabs(b)))
+        fail_msg("%.17g is not %.17g", a, b);
+}
+
+struct check {
+    FILE *powers, *fits;
+    const char *socket;
+    size_t n_powers, n_fits;
+};
+
+static int check_power(void *context, const struct cb_smartwatts_power *power, struct cb_err *err)
+{
+    struct check *check = context;
+    json_t *expected = NULL;
+
+    (void)err;
+    if (strcmp(power->socket, check->socket) != 0)
+        return 0;
+    assert_true(next_line(check->powers, &expected));
+    assert_true((double)power->timestamp_ms == member(expected, "timestamp"));
+    assert_string_equal(power->target, json_string_value(json_object_get(expected, "target")));
+    assert_near(power->power_w, member(expected, "power"));
+    assert_near(power->ratio, member(expected, "ratio"));
+    check->n_powers++;
+    json_decref(expected);
+    return 0;
+}
+
+static void check_fit(void *data, double layer_mhz, const double *x, const double *y, size_t n,
+                      const struct cb_smartwatts_fit *fit, bool accepted)
+{
+    struct check *check = data;
+    json_t *expected = NULL;
+    const json_t *coef;
+
+    (void)x;
+    (void)y;
+    assert_true(next_line(check->fits, &expected));
+    assert_true(layer_mhz == member(expected, "layer"));
+    assert_true((double)n == member(expected, "n"));
+    assert_int_equal(fit->iterations, (int)member(expected, "n_iter"));
+    assert_int_equal(accepted, json_is_true(json_object_get(expected, "accepted")));
+    assert_near(fit->intercept, member(expected, "intercept"));
+    coef = json_object_get(expected, "coef");
+    for (size_t i = 0; i < json_array_size(coef); i++)
+        assert_true(fabs(fit->coef[i] - json_number_value(json_array_get(coef, i))) <= 1e-11);
+    check->n_fits++;
+    json_decref(expected);
+}
+
+static void run_file(const char *name, struct check *check, bool flush)
+{
+    FILE *file = open_fixture(name);
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+    struct cb_smartwatts_run *run = NULL;
+
+    assert_int_equal(cb_hwpc_reader_json(file, name, false, &reader, NULL), 0);
+    assert_int_equal(cb_smartwatts_run_new(&defaults, check_power, check, &run, NULL), 0);
+    if (check->fits)
+        cb_smartwatts_run_observe(run, CB_SMARTWATTS_CPU, check->socket, check_fit, check);
+    while (cb_hwpc_reader_next(reader, &report, NULL) == 0 && report)
+        assert_int_equal(cb_smartwatts_run_add(run, report, NULL), 0);
+    if (flush)
+        assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+    run = cb_smartwatts_run_free(run);
+    reader = cb_hwpc_reader_free(reader);
+    (void)fclose(file);
+}
+
+static void no_line_is_left(FILE *file)
+{
+    json_t *line = NULL;
+
+    assert_false(next_line(file, &line));
+    (void)fclose(file);
+}
+
+static void check_synthetic(const char *socket, size_t n_fits)
+{
+    struct check check = {.socket = socket};
+    char name[64];
+
+    (void)snprintf(name, sizeof(name), "synth_cpu_socket%s.out.jsonl.gz", socket);
+    check.powers = open_fixture(name);
+    (void)snprintf(name, sizeof(name), "synth_cpu_socket%s.fits.jsonl.gz", socket);
+    check.fits = open_fixture(name);
+    run_file("synth.in.jsonl.gz", &check, false);
+    assert_int_equal(check.n_fits, n_fits);
+    assert_true(check.n_powers > 1000);
+    no_line_is_left(check.powers);
+    no_line_is_left(check.fits);
+}
+
+static void socket_0_of_the_synthetic_machine_is_as_the_reference_says(void **state)
+{
+    (void)state;
+    check_synthetic("0", 75);
+}
+
+static void socket_1_of_the_synthetic_machine_is_as_the_reference_says(void **state)
+{
+    (void)state;
+    check_synthetic("1", 76);
+}
+
+static void the_last_five_ticks_of_a_recording_stay_in_the_buffer(void **state)
+{
+    struct check check = {.socket = "0", .powers = open_fixture("timeline.out.jsonl.gz")};
+
+    (void)state;
+    run_file("timeline.jsonl.gz", &check, false);
+    no_line_is_left(check.powers);
+    assert_int_equal(check.n_powers, 5);
+}
+
+static int count_power(void *context, const struct cb_smartwatts_power *power, struct cb_err *err)
+{
+    (void)power;
+    (void)err;
+    (*(size_t *)context)++;
+    return 0;
+}
+
+static void give(struct cb_smartwatts_run *run, const char *text)
+{
+    struct cb_hwpc_report *report = NULL;
+    size_t used;
+
+    assert_int_equal(cb_hwpc_parse(text, strlen(text), &report, &used, NULL), 0);
+    assert_int_equal(cb_smartwatts_run_add(run, report, NULL), 0);
+}
+
+static void an_input_without_msr_is_one_layer_at_the_base_frequency(void **state)
+{
+    struct cb_smartwatts_run *run = NULL;
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(cb_smartwatts_run_new(&defaults, count_power, &n, &run, NULL), 0);
+    for (int i = 0; i < 20; i++) {
+        char text[512];
+
+        (void)snprintf(text, sizeof(text),
+                       "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":"
+                       "{\"0\":{\"0\":{\"RAPL_ENERGY_PKG\":%d}}}}}",
+                       1000 * i, 1000000000 + 1000000 * i);
+        give(run, text);
+        (void)snprintf(text, sizeof(text),
+                       "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"c\",\"groups\":{\"core\":"
+                       "{\"0\":{\"0\":{\"CYCLES\":%d}}}}}",
+                       1000 * i, 1000000000 + 1000000 * i);
+        give(run, text);
+    }
+    assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+    assert_int_equal(cb_smartwatts_run_counted(run)->no_msr, 20);
+    assert_int_equal(n, 20 + 2 * 10); /* rapl, and global and c once ten samples are learnt */
+    run = cb_smartwatts_run_free(run);
+}
+
+static void an_actor_without_its_reference_event_stops(void **state)
+{
+    struct cb_smartwatts_run *run = NULL;
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(cb_smartwatts_run_new(&defaults, count_power, &n, &run, NULL), 0);
+    give(run, "{\"timestamp\":1,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":{\"0\":"
+              "{\"0\":{\"OTHER\":1}}}}}");
+    give(run, "{\"timestamp\":1,\"sensor\":\"s\",\"target\":\"c\",\"groups\":{\"core\":{\"0\":"
+              "{\"0\":{\"CYCLES\":1}}}}}");
+    assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+    assert_int_equal(cb_smartwatts_run_counted(run)->stopped, 1);
+    assert_int_equal(n, 0);
+    run = cb_smartwatts_run_free(run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(socket_0_of_the_synthetic_machine_is_as_the_reference_says),
+        cmocka_unit_test(socket_1_of_the_synthetic_machine_is_as_the_reference_says),
+        cmocka_unit_test(the_last_five_ticks_of_a_recording_stay_in_the_buffer),
+        cmocka_unit_test(an_input_without_msr_is_one_layer_at_the_base_frequency),
+        cmocka_unit_test(an_actor_without_its_reference_event_stops),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
