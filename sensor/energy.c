@@ -14,6 +14,7 @@
 static const struct cb_energy_driver *const drivers[] = {
     &cb_energy_perf,
     &cb_energy_powercap,
+    &cb_energy_msr,
     &cb_energy_estimate,
 };
 #define N_DRIVERS (sizeof(drivers) / sizeof(drivers[0]))
@@ -103,7 +104,8 @@ static int try_one(struct cb_energy *energy, const struct cb_energy_options *opt
         add_reason(energy, options->wanted, "used, as asked");
         return 0;
     }
-    return cb_err_set(err, EINVAL, "unknown energy source '%s': auto, perf, powercap or estimate",
+    return cb_err_set(err, EINVAL,
+                      "unknown energy source '%s': auto, perf, powercap, msr or estimate",
                       options->wanted);
 }
 

@@ -2,8 +2,8 @@
 /*
  * energy.h - the energy of the machine, from the best source it has.
  *
- * Order    perf's `power` PMU, the powercap files, and last an estimate; each is tried, and
- *          cb_energy_reason() says what was chosen and why nothing better was.
+ * Order    perf's `power` PMU, the powercap files, the registers (msr), and last an estimate; each
+ *          is tried, and cb_energy_reason() says what was chosen and why nothing better was.
  * Units    microjoules. An interval's energy is the difference of two floored cumulative values,
  *          so nothing drifts.
  * Faults   A counter that cannot be read is a gap of this tick; the first reading after it only
@@ -31,7 +31,7 @@ struct cb_energy;
 struct cb_energy_options {
     int root_fd;
     const struct cb_topology *topology; /* borrowed until close */
-    const char *wanted;                 /* "auto", "perf", "powercap", "estimate" */
+    const char *wanted;                 /* "auto", "perf", "powercap", "msr", "estimate" */
     bool no_estimate;                   /* rather nothing than an estimate */
     double idle_watts; /* of the whole machine's packages, for the estimate; 0: the default */
     double max_watts;
@@ -47,7 +47,7 @@ struct cb_energy *cb_energy_close(struct cb_energy *energy);
 /* Most entries a read can give. */
 size_t cb_energy_n(const struct cb_energy *energy);
 
-/* "perf", "powercap", "estimate", "none". */
+/* "perf", "powercap", "msr", "estimate", "none". */
 const char *cb_energy_name(const struct cb_energy *energy);
 
 /* One line: what was chosen, and why the sources before it were not. */

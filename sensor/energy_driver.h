@@ -36,6 +36,7 @@ struct cb_energy_driver {
 
 extern const struct cb_energy_driver cb_energy_perf;
 extern const struct cb_energy_driver cb_energy_powercap;
+extern const struct cb_energy_driver cb_energy_msr;
 extern const struct cb_energy_driver cb_energy_estimate;
 
 /* The step of RAPL counters where the source does not tell it: 2^-14 J = 61 uJ, the common unit of

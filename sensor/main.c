@@ -229,8 +229,8 @@ static int open_energy(struct sensor *s, struct cb_err *err)
     if (r < 0)
         return r;
     cb_log_info("energy source: %s (%s)", cb_energy_name(s->energy), cb_energy_reason(s->energy));
-    if (strcmp(cb_energy_name(s->energy), "perf") != 0 &&
-        strcmp(cb_energy_name(s->energy), "powercap") != 0)
+    if (strcmp(cb_energy_name(s->energy), "estimate") == 0 ||
+        strcmp(cb_energy_name(s->energy), "none") == 0)
         cb_gaps_add_standing(&s->gaps, "rapl", "%s", cb_energy_reason(s->energy));
     return 0;
 }
