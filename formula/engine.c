@@ -47,6 +47,11 @@ uint64_t cb_engine_violations(const struct cb_engine *engine)
     return engine->violations;
 }
 
+const char *cb_engine_weight(const struct cb_engine *engine)
+{
+    return engine->features.weight_name;
+}
+
 int cb_engine_add_model(struct cb_engine *engine, uint16_t socket, uint8_t domain,
                         struct cb_engine_model **ret_model, struct cb_err *err)
 {
@@ -153,9 +158,13 @@ static void gather(const struct cb_engine *engine, const struct cb_frame_energy 
     domain->tick.frequency = model->frequency; /* a tick without one has the last */
 }
 
-static void estimate(const struct cb_engine *engine, const struct cb_engine_model *model,
+static void estimate(const struct cb_engine *engine, struct cb_engine_model *model,
                      struct domain_tick *domain)
 {
+    if (engine->kind == CB_MODEL_CPUTIME && model->weight != engine->features.weight) {
+        cb_cputime_init(&model->cputime); /* nanoseconds or cycles: not one line */
+        model->weight = (uint8_t)engine->features.weight;
+    }
     if (engine->kind == CB_MODEL_CPUTIME)
         cb_cputime_estimate(&model->cputime, domain->cpu_rate, domain->power_w, &domain->estimate);
     else

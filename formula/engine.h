@@ -39,6 +39,10 @@ int cb_engine_save(const struct cb_engine *engine, uint8_t **ret_bytes, size_t *
 int cb_engine_restore(struct cb_engine *engine, const uint8_t *bytes, size_t size,
                       struct cb_err *err) cb_must_check;
 
+/* The event CPU-time sharing went by in the last frame ("cpu-clock", "time_running", "cycles"), or
+ * the statistic "cpu_ns"; NULL: there was none. Valid until the next frame. */
+const char *cb_engine_weight(const struct cb_engine *engine);
+
 /* Conservation violations since the engine was made: always 0, exported to say so. */
 uint64_t cb_engine_violations(const struct cb_engine *engine);
 

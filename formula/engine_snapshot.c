@@ -142,7 +142,13 @@ static void walk_cputime(struct walk *walk, struct cb_cputime *model)
 static void walk_model(struct walk *walk, struct cb_engine_model *model, enum cb_model_kind kind,
                        size_t n_columns)
 {
+    uint64_t weight = model->weight;
+
     walk_double(walk, &model->frequency, 0, "frequency");
+    walk_uint(walk, &weight, 1, "weight");
+    model->weight = (uint8_t)weight;
+    if (walk->reading && weight > CB_WEIGHT_CYCLES)
+        fail(walk, "weight");
     if (kind == CB_MODEL_CPUTIME)
         walk_cputime(walk, &model->cputime);
     else

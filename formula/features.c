@@ -304,7 +304,7 @@ static void fill_socket(const struct fill *fill, size_t socket)
     struct cb_socket_features *out = &features->sockets[socket];
     uint32_t missing = 0;
 
-    *out = (struct cb_socket_features){.counted = true};
+    *out = (struct cb_socket_features){.counted = features->has_system || features->n_rows > 1};
     if (features->has_system) {
         read_row(fill, 0, socket, out->total, &missing);
         for (size_t c = 0; c < features->n_columns; c++) {
@@ -392,26 +392,79 @@ static bool any_cpu_stat(const struct fill *fill)
     return false;
 }
 
+static int find_time_running(const struct cb_frame *frame)
+{
+    for (size_t e = 0; e < frame->n_events; e++) {
+        if (strcmp(frame->events[e].name, "time_running") == 0)
+            return (int)e;
+    }
+    return -1;
+}
+
+/* PowerAPI's per-target CPU time; of the machine it is not known. */
+static void take_time_running(const struct fill *fill, size_t event)
+{
+    struct cb_features *features = fill->features;
+
+    for (size_t s = 0; s < features->n_sockets; s++) {
+        for (size_t row = 0; row + 1 < features->n_rows; row++)
+            features->cpu[s * features->n_rows + row] =
+                (double)cb_frame_count(fill->frame, row + 1, s, event) * fill->per_second;
+        features->cpu[s * features->n_rows + features->n_rows - 1] = 0;
+    }
+}
+
+static void take_columns(const struct fill *fill, int time)
+{
+    struct cb_features *features = fill->features;
+
+    for (size_t s = 0; s < features->n_sockets; s++) {
+        for (size_t row = 0; row < features->n_rows; row++) {
+            const double *rates = row_rates(features, s, row);
+
+            features->cpu[s * features->n_rows + row] =
+                time >= 0 ? rates[time] : clock_of(features, rates);
+        }
+    }
+}
+
+/* The event's own name, behind the PMU's. */
+static const char *event_of(const struct cb_column *column)
+{
+    const char *slash = strchr(column->name, '/');
+
+    return slash ? slash + 1 : column->name;
+}
+
+static const char *first_clock(const struct fill *fill)
+{
+    for (size_t c = 0; c < fill->features->n_columns; c++) {
+        if (fill->features->clocks >> c & 1)
+            return event_of(&fill->table->at[c]);
+    }
+    return NULL;
+}
+
 static void fill_cpu(const struct fill *fill)
 {
     struct cb_features *features = fill->features;
+    int running = find_time_running(fill->frame);
     int time = best_time_column(features, fill->table);
 
-    if (time < 0 && any_cpu_stat(fill)) {
-        features->weight = CB_WEIGHT_CPU_TIME;
+    features->weight = CB_WEIGHT_CPU_TIME;
+    if (running >= 0) {
+        features->weight_name = "time_running";
+        take_time_running(fill, (size_t)running);
+    } else if (time >= 0) {
+        features->weight_name = event_of(&fill->table->at[time]);
+        take_columns(fill, time);
+    } else if (any_cpu_stat(fill)) {
+        features->weight_name = "cpu_ns";
         spread_cpu_stat(fill);
     } else {
-        features->weight = time >= 0          ? CB_WEIGHT_CPU_TIME
-                           : features->clocks ? CB_WEIGHT_CYCLES
-                                              : CB_WEIGHT_NONE;
-        for (size_t s = 0; s < features->n_sockets; s++) {
-            for (size_t row = 0; row < features->n_rows; row++) {
-                const double *rates = row_rates(features, s, row);
-
-                features->cpu[s * features->n_rows + row] =
-                    time >= 0 ? rates[time] : clock_of(features, rates);
-            }
-        }
+        features->weight = features->clocks ? CB_WEIGHT_CYCLES : CB_WEIGHT_NONE;
+        features->weight_name = first_clock(fill);
+        take_columns(fill, -1);
     }
     for (size_t s = 0; s < features->n_sockets; s++) {
         for (size_t row = 0; row < features->n_rows; row++)

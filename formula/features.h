@@ -10,6 +10,8 @@
  *          targets' counts add up to more than the machine's, their sum is the machine's.
  * Idle     A machine-wide CPU clock that counts idle time too is replaced by the CPU time the
  *          machine says it used (statistic "cpu_ns"), or left out where that is not known.
+ * CPU time The weight of CPU-time sharing is the first of: PowerAPI's "time_running", a CPU clock
+ *          event, the statistic "cpu_ns", the best clock column.
  * Missing  A row that was not counted (enabled > 0, running == 0) takes its share from what was
  *          counted of it (other events, CPU time). Where nothing was: `uncounted`.
  */
@@ -54,7 +56,8 @@ struct cb_features {
     uint32_t clocks; /* the columns to believe first: one rank, bit per column */
     double busy;     /* share of all CPUs' time; negative: not known */
     bool has_system;
-    enum cb_weight weight; /* what `cpu` is made of */
+    enum cb_weight weight;   /* what `cpu` is made of, */
+    const char *weight_name; /* by name; NULL: nothing. From the frame or the table */
     struct cb_socket_features *sockets;
     double *rates; /* [(socket * n_rows + row) * n_columns + column], per second */
     double *cpu;   /* [socket * n_rows + row], CPU-time weight per second */
