@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/defaults.h"
 #include "tester/commands.h"
 #include "tester/owner.h"
 #include "tests/support/fake_root.h"
@@ -964,6 +965,48 @@ static void removes_what_a_killed_test_left_behind(void **state)
                         "that was killed\n");
 }
 
+/* @path holds every option of --help: "--name" as it is, or as a man page writes it. */
+static void assert_documents(const char *help, const char *path)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = fopen(path, "re");
+
+    assert_non_null(file);
+    assert_true(getdelim(&text, &size, '\0', file) > 0);
+    (void)fclose(file);
+    for (const char *at = strstr(help, "\n  "); (at = strstr(at, "--")); at += 2) {
+        int n = (int)strspn(at + 2, "abcdefghijklmnopqrstuvwxyz-");
+        char plain[64], roff[128];
+        size_t to = 0;
+
+        if (n == 0)
+            continue;
+        (void)snprintf(plain, sizeof(plain), "%.*s", n + 2, at);
+        for (const char *p = plain; *p; p++) {
+            if (*p == '-')
+                roff[to++] = '\\';
+            roff[to++] = *p;
+        }
+        roff[to] = '\0';
+        if (!strstr(text, plain) && !strstr(text, roff))
+            fail_msg("%s says nothing of %s", path, plain);
+    }
+    free(text);
+}
+
+static void every_option_is_documented(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(run(w, "--help"), 0);
+    assert_non_null(strstr(w->out, "--cpuset-cpus"));
+    assert_documents(w->out, "docs/man/cbtester.1");
+    assert_documents(w->out, "docs/completion/cbtester");
+    assert_int_equal(run(w, "--version"), 0);
+    assert_string_equal(w->out, "cbtester " CB_VERSION "\n");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -997,6 +1040,7 @@ int main(void)
         TEST(never_shows_a_recap_that_does_not_sum),
         TEST(tests_of_one_machine_take_turns),
         TEST(removes_what_a_killed_test_left_behind),
+        TEST(every_option_is_documented),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
