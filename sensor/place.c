@@ -307,7 +307,8 @@ static int undo_mount(struct cb_place *place, struct cb_err *err)
         (void)nanosleep(&pause, NULL);
         if (!is_attached(place->root_fd) || i % 5 != 4)
             continue;
-        if (in_host_namespace(place->root_fd, do_mount, place) == -MADE_DIRECTORY)
+        r = in_host_namespace(place->root_fd, do_mount, place);
+        if (r == 0 || r == -MADE_DIRECTORY)
             r = in_host_namespace(place->root_fd, do_umount, place);
     }
     if (r < 0)

@@ -31,6 +31,7 @@ int cb_rights_drop(bool will_unmount, char *ret_kept, size_t size, struct cb_err
         wanted[n_wanted++] = CAP_SYS_ADMIN;
         wanted[n_wanted++] = CAP_SYS_CHROOT;
         wanted[n_wanted++] = CAP_SYS_PTRACE;
+        wanted[n_wanted++] = CAP_DAC_OVERRIDE;
     }
     for (size_t i = 0; i < n_wanted; i++)
         if (has(wanted[i]))

@@ -4,7 +4,8 @@
  *
  * Kept     CAP_PERFMON (new containers need new counters; CAP_SYS_ADMIN where it is missing) and
  *          CAP_DAC_READ_SEARCH (files of containers). With a mount to undo at exit also
- *          CAP_SYS_ADMIN, CAP_SYS_CHROOT and CAP_SYS_PTRACE.
+ *          CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE and CAP_DAC_OVERRIDE (the root of a cgroup
+ *          hierarchy is read-only even to its owner).
  * When     after every other privileged descriptor is open, before any thread is started:
  *          capabilities belong to threads.
  */
