@@ -93,7 +93,7 @@ meter() {
   "$GUEST/record" 200 >"$D/record" &
   record=$!
   "$BIN/cbsensor" --state-dir "$S/sensor" --formula "$LINK" --formula-key "$S/formula/formula.pub" \
-    --name emulated --tick "$TICK" --cgroup '/box/*' "$@" >"$D/sensor.log" 2>&1 &
+    --name emulated --tick "$TICK" --cgroup 'box/*' "$@" >"$D/sensor.log" 2>&1 &
   sensor=$!
   until_ok 30 covers 1 || die "no frame arrived"
 }
@@ -112,4 +112,6 @@ finish() {
   stop "$formula" cbformula
   cp "$S"/formula/cbwatts.sqlite* "$D/"
   rm -rf "$S"
+  find "$ROOT/box" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null
+  return 0
 }

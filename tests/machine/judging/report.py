@@ -15,7 +15,7 @@ truth: every context switch books picojoules to the cgroup that ran, and RAPL sh
 (`tests/machine/README.md`). cbsensor and cbformula run in it as they are; each scenario starts
 them afresh, without anything learnt before, with ticks of 500 ms. Besides counts, energy depends on
 what no counter shows: how warm the CPU is (up to 4 %), noise (2 %), a bent curve over instructions
-per cycle, idle power that drifts by 3 % either way. What is compared is dynamic energy, package and
+per cycle, idle power that drifts by 2 % either way in four minutes. What is compared is dynamic energy, package and
 dram of both sockets together.
 
 *Error* is (stored - true) / true. *CPU time* shares the same dynamic energy by the true time on the

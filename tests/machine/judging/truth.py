@@ -16,29 +16,29 @@ class Table:
         self.idle = defaultdict(int)
         self.shared = defaultdict(int)
         self.running = defaultdict(int)  # all that ran, containers and the rest
-        self.cgroup = {}                # path -> values
+        self.cgroup = {}                # (cgroup, CPU) -> (hierarchy and path, values)
         self.lost_ns = 0
         sums = defaultdict(lambda: [0, 0, 0, 0])  # (what, CPU) -> its columns
         for kind, key, cpu, socket, *values, name in rows:
             socket, values = int(socket), [int(v) for v in values]
             what = key.split(":")[0] if kind == "cg" else kind
             sums[what, cpu] = [a + b for a, b in zip(sums[what, cpu], values)]
-            self._book(what, socket, dict(zip(("ns",) + DOMAINS, values)), name)
+            energy = {(socket, d): v for d, v in zip(("ns",) + DOMAINS, values)}
+            if kind == "cg":
+                self.cgroup[key, cpu] = (what, name), energy
+            self._book(what, energy)
         self.sane = self.lost_ns == 0 and all(
             sums["sig", cpu] == sums["cpu", cpu] and (not full or sums["v2", cpu] == sums["cpu", cpu])
             for what, cpu in list(sums) if what == "cpu")
 
-    def _book(self, what, socket, energy, name):
+    def _book(self, what, energy):
         to = {"idle": self.idle, "shared": self.shared, "cpu": self.running}.get(what)
-        if what in ("v2", "perf"):  # a container is in one of them, or at one path in both
-            to = self.cgroup.setdefault((what, name), defaultdict(int))
-        elif what == "lost":
-            self.lost_ns += energy["ns"]
-        for domain, value in energy.items():
+        for at, value in energy.items():
             if to is not None:
-                to[socket, domain] += value
-            if what in ("idle", "shared", "cpu"):
-                self.rapl[socket, domain] += value
+                to[at] += value
+                self.rapl[at] += value
+            if what == "lost":
+                self.lost_ns += value
 
 
 def parse(text):
@@ -64,11 +64,21 @@ class Truth:
         self.rows = {name: [getattr(t, name) for t in self.tables]
                      for name in ("rapl", "idle", "shared", "running")}
         self.known = defaultdict(lambda: ([], []))  # (hierarchy, path) -> times, values
+        rows = {}  # a table may leave out what did not run lately: it is as it was
         for table in self.tables:
-            for name, values in table.cgroup.items():
-                times, rows = self.known[name]
-                times.append(table.time_ns)
-                rows.append(values)
+            rows.update(table.cgroup)
+            self._note(table, rows)
+
+    def _note(self, table, rows):
+        sums = {}
+        for name, values in rows.values():
+            to = sums.setdefault(name, defaultdict(int))
+            for at, value in values.items():
+                to[at] += value
+        for name, values in sums.items():
+            times, known = self.known[name]
+            times.append(table.time_ns)
+            known.append(values)
 
     @staticmethod
     def _between(times, rows, at, time_ns):
