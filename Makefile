@@ -31,7 +31,7 @@ ALL_CFLAGS = -std=gnu11 -MMD -MP -fno-common -fstack-protector-strong -ffp-contr
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS_lib := -lbson-1.0 -lzmq
-LIBS_sensor := $(LIBS_lib) -lpfm -lcap-ng -lcurl -ljansson
+LIBS_sensor := $(LIBS_lib) -lpfm -lcap-ng -lcurl -ljansson -lz
 LIBS_formula := $(LIBS_lib) -lmongoc-1.0 -lcurl -lsqlite3 -lmicrohttpd -ljansson -lzstd -lz
 LIBS_tester := -lcurl -ljansson
 LIBS_all := -lpfm -lcap-ng -lmongoc-1.0 -lbson-1.0 -lzmq -lcurl -lsqlite3 -lmicrohttpd -ljansson \

@@ -23,8 +23,8 @@ struct cb_outbox;
 
 struct cb_outbox_options {
     int spool_dir_fd;         /* -1: keep frames in memory only (nothing survives the process) */
-    uint64_t spool_max_bytes; /* of disk, or of memory without a directory */
-    uint64_t sync_ns;         /* group commit: fdatasync at most this late (100 ms) */
+    uint64_t spool_max_bytes; /* of disk, or of memory without a directory; 0: 64 MiB */
+    uint64_t sync_ns;         /* group commit: fdatasync at most this late; 0: 100 ms */
     struct cb_link_client_options link;
 };
 
@@ -42,9 +42,10 @@ bool cb_outbox_take_dictionary_wanted(struct cb_outbox *outbox);
 
 struct cb_outbox_stats {
     bool connected;
-    bool refused;         /* the server refuses this sensor; the log says why */
-    uint64_t lost_frames; /* never acked and no longer held */
-    uint64_t held_frames; /* spooled, not yet acked */
+    bool refused;            /* the server refuses this sensor; the log says why */
+    uint64_t lost_frames;    /* never acked and no longer held; the refused ones included */
+    uint64_t refused_frames; /* the server will never take them: put aside in the spool */
+    uint64_t held_frames;    /* spooled, not yet acked */
     uint64_t held_bytes;
     uint64_t sent_frames; /* repeats included */
     uint64_t acked_frames;
