@@ -9,9 +9,17 @@
 
 /* ---- the dictionary entries of a frame ---- */
 
+/* What does not fit is cut, never within a UTF-8 character: JSON and Prometheus would refuse it. */
 static void copy(char *to, size_t size, const char *from)
 {
-    (void)snprintf(to, size, "%s", from ? from : "");
+    size_t n = from ? strlen(from) : 0;
+
+    if (n >= size)
+        for (n = size - 1; n > 0 && ((unsigned char)from[n] & 0xc0) == 0x80;)
+            n--;
+    if (n)
+        memcpy(to, from, n);
+    to[n] = '\0';
 }
 
 static int add_target(struct pending_frame *pending, int64_t start, const struct cb_frame *frame,

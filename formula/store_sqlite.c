@@ -24,6 +24,7 @@ static const char *const migrations[] = {
     " duplicates INTEGER NOT NULL DEFAULT 0,"
     " refused INTEGER NOT NULL DEFAULT 0,"
     " violations INTEGER NOT NULL DEFAULT 0,"
+    " lost_frames INTEGER NOT NULL DEFAULT 0,"
     " totals_frame INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE boots("
     " id INTEGER PRIMARY KEY,"

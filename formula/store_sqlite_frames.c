@@ -28,6 +28,12 @@ int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *fram
                        "UPDATE starts SET last_seq = max(last_seq, ?2),"
                        " lost_frames = max(lost_frames, ?3) WHERE id = ?1",
                        "iuu", frame->start, frame->seq, frame->lost_frames);
+    if (r > 0 && frame->lost_frames > 0)
+        r = cb_sql_run(store, "count lost frames", err,
+                       "UPDATE machines SET lost_frames = (SELECT sum(lost_frames) FROM starts"
+                       " WHERE machine = machines.id)"
+                       " WHERE id = (SELECT machine FROM starts WHERE id = ?1)",
+                       "i", frame->start);
     if (r > 0)
         r = cb_sql_run(store, "move a boot on", err,
                        "UPDATE boots SET last_wall_ns = iif(?2 >= last_t1_ns, ?3, last_wall_ns),"

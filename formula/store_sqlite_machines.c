@@ -7,9 +7,8 @@
 #include "lib/err.h"
 
 #define MACHINE_COLUMNS                                                                            \
-    "m.id, m.name, m.key, m.frames, m.duplicates, m.refused, m.violations,"                        \
-    " (SELECT sum(lost_frames) FROM starts WHERE machine = m.id), b.id, b.boot_id, b.last_t1_ns, " \
-    "b.last_wall_ns, b.last_length_ns, b.heard_wall_ns"
+    "m.id, m.name, m.key, m.frames, m.duplicates, m.refused, m.violations, m.lost_frames,"         \
+    " b.id, b.boot_id, b.last_t1_ns, b.last_wall_ns, b.last_length_ns, b.heard_wall_ns"
 
 static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
 {

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_recap.c - `cbformula recap`: the stored recaps, as a table, CSV or JSON. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formula/cmd.h"
+#include "formula/recap.h"
+#include "formula/store.h"
+#include "lib/defaults.h"
+#include "lib/err.h"
+
+struct config {
+    const char *state_dir;
+    const char *name;
+    uint64_t last;
+    const char *idle;
+    bool csv;
+    bool json;
+    bool help;
+};
+
+#define AT(member) .offset = offsetof(struct config, member)
+
+static const struct cb_opt options[] = {
+    {.key = "state-dir",
+     .type = CB_OPT_STRING,
+     AT(state_dir),
+     .def = CB_DEFAULT_FORMULA_STATE,
+     .arg = "DIR",
+     .env = "CBFORMULA_STATE_DIR",
+     .help = "the server's directory"},
+    {.key = "name",
+     .short_key = 'n',
+     .type = CB_OPT_STRING,
+     AT(name),
+     .arg = "NAME",
+     .help = "only tests of this name"},
+    {.key = "last",
+     .type = CB_OPT_U64,
+     AT(last),
+     .def = "20",
+     .min = 1,
+     .max = 1000000,
+     .arg = "N",
+     .help = "the last N of them"},
+    {.key = "idle",
+     .type = CB_OPT_STRING,
+     AT(idle),
+     .def = "none",
+     .arg = "POLICY",
+     .help = "what to show as a container's share of the idle energy: none, proportional, equal"},
+    {.key = "csv", .type = CB_OPT_BOOL, AT(csv), .help = "comma separated values"},
+    {.key = "json", .type = CB_OPT_BOOL, AT(json), .help = "a JSON array"},
+    {.key = "help", .short_key = 'h', .type = CB_OPT_BOOL, AT(help), .help = "this text"},
+    {.key = NULL},
+};
+
+struct listing {
+    const struct config *config;
+    enum cb_idle_policy policy;
+    size_t n;
+    struct cb_err *err;
+};
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+static int64_t uj_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static double joules_of(const json_t *object, const char *key)
+{
+    return (double)uj_of(object, key) / 1e6;
+}
+
+/* ---- CSV ---- */
+
+static void csv_field(const char *text)
+{
+    bool quoted = strpbrk(text, ",\"\r\n") != NULL;
+
+    if (quoted)
+        (void)putchar('"');
+    for (; *text; text++) {
+        if (*text == '"')
+            (void)putchar('"');
+        (void)putchar(*text);
+    }
+    (void)fputs(quoted ? "\"," : ",", stdout);
+}
+
+static void csv_number(const json_t *value)
+{
+    if (json_is_number(value))
+        (void)printf("%.9f,", json_number_value(value));
+    else
+        (void)putchar(',');
+}
+
+static void print_csv(const json_t *recap, const json_t *phase, const json_t *domain)
+{
+    static const char *const heads[] = {"begin", "end",   "name",    "machine",
+                                        "id",    "image", "boot_id", "test"};
+    static const char *const parts[] = {"energy_uj",      "dynamic_uj",   "others_uj",
+                                        "system_uj",      "idle_uj",      "unattributed_uj",
+                                        "uncertainty_uj", "idle_share_uj"};
+
+    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
+        csv_field(text_of(recap, heads[i]));
+    (void)printf("%" PRId64 ",", uj_of(recap, "exit_code"));
+    csv_field(text_of(phase, "phase"));
+    csv_number(json_object_get(phase, "seconds"));
+    csv_number(json_object_get(phase, "covered_seconds"));
+    csv_number(json_object_get(phase, "cpu_seconds"));
+    csv_number(json_object_get(phase, "machine_cpu_seconds"));
+    (void)printf("%" PRId64 ",%s,%s", uj_of(domain, "socket"), text_of(domain, "domain"),
+                 text_of(domain, "source"));
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        (void)printf(",%" PRId64, uj_of(domain, parts[i]));
+    (void)putchar('\n');
+}
+
+static void print_csv_head(void)
+{
+    (void)puts("begin,end,name,machine,id,image,boot_id,test,exit_code,phase,seconds,"
+               "covered_seconds,cpu_seconds,machine_cpu_seconds,socket,domain,source,energy_uj,"
+               "dynamic_uj,others_uj,system_uj,idle_uj,unattributed_uj,uncertainty_uj,"
+               "idle_share_uj");
+}
+
+/* ---- table ---- */
+
+static void print_table(const json_t *recap, const json_t *phase, const json_t *domain)
+{
+    char where[32];
+
+    (void)snprintf(where, sizeof(where), "%s/%" PRId64, text_of(domain, "domain"),
+                   uj_of(domain, "socket"));
+    (void)printf("%-24s %-16.16s %-12.12s %-9s %8.2f %-10s %-9s %10.3f %9.3f %10.3f %9.3f %9.3f "
+                 "%9.3f %9.3f\n",
+                 text_of(recap, "begin"), text_of(recap, "name"), text_of(recap, "machine"),
+                 text_of(phase, "phase"), json_number_value(json_object_get(phase, "seconds")),
+                 where, text_of(domain, "source"), joules_of(domain, "dynamic_uj"),
+                 joules_of(domain, "uncertainty_uj"), joules_of(domain, "energy_uj"),
+                 joules_of(domain, "others_uj"), joules_of(domain, "system_uj"),
+                 joules_of(domain, "idle_uj"), joules_of(domain, "idle_share_uj"));
+}
+
+static void print_table_head(void)
+{
+    (void)printf("%-24s %-16s %-12s %-9s %8s %-10s %-9s %10s %9s %10s %9s %9s %9s %9s\n",
+                 "BEGIN (UTC)", "NAME", "MACHINE", "PHASE", "SECONDS", "DOMAIN", "SOURCE",
+                 "DYNAMIC J", "+- J", "SOCKET J", "OTHERS J", "SYSTEM J", "IDLE J", "IDLE SH. J");
+}
+
+/* ---- walking ---- */
+
+static void print_recap(const struct listing *listing, const json_t *recap)
+{
+    const json_t *phase;
+    size_t i;
+
+    if (listing->config->json) {
+        (void)fputs(listing->n ? ",\n" : "[\n", stdout);
+        (void)json_dumpf(recap, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
+        return;
+    }
+    if (listing->n == 0) {
+        if (listing->config->csv)
+            print_csv_head();
+        else
+            print_table_head();
+    }
+    json_array_foreach(json_object_get(recap, "phases"), i, phase)
+    {
+        const json_t *domain;
+        size_t d;
+
+        json_array_foreach(json_object_get(phase, "domains"), d, domain)
+        {
+            if (listing->config->csv)
+                print_csv(recap, phase, domain);
+            else
+                print_table(recap, phase, domain);
+        }
+    }
+}
+
+static int take(void *context, const char *test_id, const char *document)
+{
+    struct listing *listing = context;
+    json_t *recap = json_loads(document, 0, NULL);
+    int r = recap ? cb_recap_tell(recap, listing->policy, listing->err)
+                  : cb_err_set(listing->err, EBADMSG, "the recap of test %s is damaged", test_id);
+
+    if (r == 0) {
+        print_recap(listing, recap);
+        listing->n++;
+    }
+    json_decref(recap);
+    return r;
+}
+
+static int run(struct listing *listing, const char *machine)
+{
+    const struct config *config = listing->config;
+    struct cb_store *store = NULL;
+    int r = cb_state_read(config->state_dir, &store, listing->err);
+
+    if (r == 0)
+        r = cb_store_recaps(store, machine, config->name, (unsigned)config->last, take, listing,
+                            listing->err);
+    if (r == 0 && config->json)
+        (void)puts(listing->n ? "\n]" : "[]");
+    else if (r == 0 && listing->n == 0)
+        (void)fprintf(stderr, "cbformula: no recap is stored%s\n",
+                      machine || config->name ? " for this machine and name" : "");
+    (void)cb_store_close(store);
+    return r;
+}
+
+int cb_cmd_recap(int argc, char **argv)
+{
+    struct config config = {.help = false};
+    struct cb_err err = {0};
+    struct listing listing = {.config = &config, .err = &err};
+    int next = 1;
+    const char *machine = NULL;
+    int r = cb_config_parse(options, NULL, argc, argv, &config, &next, &err);
+
+    if (r == 0 && next < argc) {
+        machine = argv[next]; /* options may stand behind it, too */
+        for (int i = next; i < argc; i++)
+            argv[i] = argv[i + 1];
+        r = cb_config_parse(options, NULL, --argc, argv, &config, &next, &err);
+    }
+    if (r == 0 && next < argc)
+        r = cb_err_set(&err, EINVAL, "unexpected argument '%.60s', see recap --help", argv[next]);
+    if (r == 0 && cb_idle_parse(config.idle, &listing.policy) < 0)
+        r = cb_err_set(&err, EINVAL, "option --idle: '%.20s' is none of none, proportional, equal",
+                       config.idle);
+    if (r < 0)
+        return cb_cmd_fail(CB_CMD_USAGE, &err);
+    if (config.help) {
+        (void)puts("usage: cbformula recap [OPTION...] [MACHINE]\n\nThe stored recaps of tests, "
+                   "newest first: one line for each phase, socket and domain.\n");
+        cb_config_help(stdout, options, NULL);
+        return 0;
+    }
+    return run(&listing, machine) < 0 ? cb_cmd_fail(CB_CMD_FAILED, &err) : 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_private.h - what http.c and the files of handlers share.
+ *
+ * To add a request: a handler in http_*.c, its line in the table of routes in http.c, its line in
+ * docs/http.md.
+ */
+#ifndef CB_FORMULA_HTTP_PRIVATE_H
+#define CB_FORMULA_HTTP_PRIVATE_H
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "formula/http.h"
+#include "formula/store.h"
+
+#define STORES_KEPT 8
+
+struct cb_http {
+    struct cb_http_options o;
+    struct MHD_Daemon *daemon;
+    pthread_mutex_t mutex; /* of the pool */
+    size_t n_idle;
+    struct cb_store *idle[STORES_KEPT];
+    atomic_uint waiting;
+    atomic_uint_fast64_t requests_total;
+};
+
+struct request {
+    struct MHD_Connection *connection; /* NULL in a test of a handler */
+    const char *id;                    /* the part of the path that stands for '*', or "" */
+    const char *body;                  /* terminated */
+    size_t body_size;
+};
+
+struct reply {
+    unsigned status;
+    char *text; /* malloc()ed */
+    size_t size;
+    const char *type;
+};
+
+/* 0 with a filled reply, or -errno with a text: it becomes an error's status (http_status()). */
+typedef int handler(struct cb_http *http, const struct request *request, struct reply *ret_reply,
+                    struct cb_err *err);
+
+handler cb_http_health;
+handler cb_http_machines;
+handler cb_http_begin_test;
+handler cb_http_end_test;
+handler cb_http_give_up_test;
+handler cb_http_test_recap;
+handler cb_http_recaps;
+handler cb_http_power;
+handler cb_http_metrics;
+
+/* A store for one request. Give it back whatever happened. */
+int cb_http_take_store(struct cb_http *http, struct cb_store **ret_store, struct cb_err *err);
+void cb_http_give_store(struct cb_http *http, struct cb_store *store);
+
+/* The value of a query's argument, NULL when it is not there. */
+const char *cb_http_arg(const struct request *request, const char *key);
+/* A whole number of 0 to @max; @def when it is not there; -EINVAL. */
+int cb_http_arg_number(const struct request *request, const char *key, uint64_t def, uint64_t max,
+                       uint64_t *ret_value, struct cb_err *err);
+
+/* Takes @json over (NULL: out of memory). */
+int cb_http_reply_json(struct reply *ret_reply, unsigned status, json_t *json, struct cb_err *err);
+
+#endif
