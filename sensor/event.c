@@ -337,5 +337,5 @@ int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, u
     }
     if (r == 0)
         return cb_err_set(err, ENOENT, "'%s' has no further encoding", name);
-    return r == -EINVAL ? r : cb_err_set(err, ENOENT, "unknown event '%s'", name);
+    return by_pmu ? r : cb_err_set(err, ENOENT, "unknown event '%s'", name);
 }

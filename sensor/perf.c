@@ -27,6 +27,7 @@ struct cb_perf {
     struct cb_event events[CB_FRAME_MAX_EVENTS]; /* those of one group lie together */
     size_t group_first[CB_FRAME_MAX_GROUPS];
     size_t group_size[CB_FRAME_MAX_GROUPS];
+    uint64_t fds_used;
     struct cb_perf_reading reading; /* buffer of target_read */
 };
 
@@ -296,6 +297,7 @@ static int open_group(struct cb_perf *perf, int *fds, size_t group, int cgroup_f
 
         if (fd < 0)
             return fd;
+        perf->fds_used++;
         fds[i] = fd;
         if (leader < 0)
             leader = fd;
@@ -303,11 +305,30 @@ static int open_group(struct cb_perf *perf, int *fds, size_t group, int cgroup_f
     return ioctl(leader, PERF_EVENT_IOC_ENABLE, 0) < 0 ? -errno : 0;
 }
 
+/* Counters may take three quarters of the descriptors: the rest of the sensor must go on. */
+static uint64_t fd_budget(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_cur / 4 * 3;
+}
+
+static int no_descriptors(size_t needed, struct cb_err *err)
+{
+    return cb_err_set(err, EMFILE,
+                      "no file descriptors left, %zu are needed for each container: raise the "
+                      "limit (ulimit -Hn, LimitNOFILE=)",
+                      needed);
+}
+
 static int open_all(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
                     struct cb_err *err)
 {
     const struct cb_topology *t = perf->topology;
+    size_t needed = t->n_cpus * perf->n_events;
 
+    if (perf->fds_used + needed > fd_budget())
+        return no_descriptors(needed, err);
     for (uint32_t c = 0; c < t->n_cpus; c++)
         for (size_t g = 0; g < perf->n_groups; g++) {
             int r = open_group(perf, target->fds + c * perf->n_events, g, cgroup_fd, t->cpus[c]);
@@ -315,10 +336,7 @@ static int open_all(struct cb_perf *perf, struct cb_perf_target *target, int cgr
             if (is_about_rights(r))
                 return no_rights(err);
             if (r == -EMFILE || r == -ENFILE)
-                return cb_err_set(err, EMFILE,
-                                  "no file descriptors left, %zu are needed for each container: "
-                                  "raise the limit (ulimit -Hn, LimitNOFILE=)",
-                                  t->n_cpus * perf->n_events);
+                return no_descriptors(needed, err);
             if (r < 0)
                 return cb_err_set(err, -r, "cannot count on CPU %u: %s", t->cpus[c], strerror(-r));
         }
@@ -360,8 +378,10 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
         return NULL;
     /* siblings before their leader: closing a leader first makes each of them a leader */
     for (size_t i = target->fds ? perf->topology->n_cpus * perf->n_events : 0; i-- > 0;)
-        if (target->fds[i] >= 0)
+        if (target->fds[i] >= 0) {
             (void)close(target->fds[i]);
+            perf->fds_used--;
+        }
     free(target->fds);
     free(target->before);
     free(target);
