@@ -223,7 +223,7 @@ static int from_sysfs(int root_fd, const char *name, struct cb_event *event, str
     memcpy(pmu, name, (size_t)(slash - name));
     pmu[slash - name] = '\0';
     (void)snprintf(body, sizeof(body), "%.*s", (int)(n - 2 - (size_t)(slash - name)), slash + 1);
-    if (strchr(body, '/'))
+    if (!*body || strchr(body, '/'))
         return cb_err_set(err, EINVAL, "'%s' is not of the form pmu/event/", name);
     return from_pmu(root_fd, pmu, body, event, err);
 }
