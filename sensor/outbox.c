@@ -68,7 +68,7 @@ struct cb_outbox {
     bool welcomed, connected, refused, was_down;
     uint32_t credit;
     uint64_t dirty_ns; /* since when there is something to sync */
-    uint64_t sent, acked, lost_before;
+    uint64_t sent, acked, lost_before, refused_before;
     int trouble;
     struct cb_log_limit trouble_log, lost_log, refused_log, error_log;
 };
@@ -262,6 +262,7 @@ static void report(struct cb_outbox *outbox)
 {
     int trouble = cb_spool_trouble(outbox->spool);
     uint64_t lost = cb_spool_lost_frames(outbox->spool);
+    uint64_t refused = cb_spool_refused_frames(outbox->spool);
 
     if (trouble && trouble != outbox->trouble)
         cb_log_limited(&outbox->trouble_log, LOG_NS, CB_LOG_ERR,
@@ -269,18 +270,21 @@ static void report(struct cb_outbox *outbox)
                        strerror(trouble));
     outbox->trouble = trouble;
     if (lost > outbox->lost_before) {
-        cb_log_limited(&outbox->lost_log, LOG_NS, CB_LOG_ERR,
-                       "%" PRIu64 " frames are lost so far: the spool is full or damaged", lost);
+        if (lost - outbox->lost_before > refused - outbox->refused_before)
+            cb_log_limited(&outbox->lost_log, LOG_NS, CB_LOG_ERR,
+                           "%" PRIu64 " frames are lost so far: the spool is full or damaged",
+                           lost - refused);
         atomic_store(&outbox->dictionary_wanted, true);
     }
     outbox->lost_before = lost;
+    outbox->refused_before = refused;
 
     (void)pthread_mutex_lock(&outbox->mutex);
     outbox->stats = (struct cb_outbox_stats){
         .connected = outbox->connected,
         .refused = outbox->refused,
         .lost_frames = lost,
-        .refused_frames = cb_spool_refused_frames(outbox->spool),
+        .refused_frames = refused,
         .held_frames = cb_spool_held_frames(outbox->spool),
         .held_bytes = cb_spool_held_bytes(outbox->spool),
         .sent_frames = outbox->sent,
