@@ -31,8 +31,9 @@ struct cb_hwpc_framer {
     const char *name;
     uint64_t seq;
     /* time */
-    int64_t last_ms; /* -1: none */
-    double last_enabled_ns;
+    int64_t last_ms;        /* -1: none */
+    double last_enabled_ns; /* 0: none */
+    unsigned backwards;     /* how often in a row a sum went back */
     enum time_kind kind;
     struct cb_map enabled, running; /* hash of (target, group, socket, CPU) to the last value */
     /* CPU time as a weight */
@@ -214,10 +215,25 @@ static int target_id(struct cb_hwpc_framer *framer, const char *name, uint32_t *
 
 /* --- the interval --- */
 
+static bool has_rapl(const struct cb_hwpc_report *report)
+{
+    for (size_t i = 0; i < report->n_counts; i++) {
+        if (strcmp(report->counts[i].group, "rapl") == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The report of the whole machine: "all", or, as sensors of 2018 call it otherwise, the one that
+ * has the energy. */
 static const struct cb_hwpc_report *find_all(struct cb_hwpc_report *const *reports, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (strcmp(reports[i]->target, CB_HWPC_ALL) == 0)
+            return reports[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (has_rapl(reports[i]))
             return reports[i];
     }
     return NULL;
@@ -251,28 +267,42 @@ static enum time_kind kind_of(double before, double now, double passed_ns)
     return TIME_PER_TICK;
 }
 
+/* Sums that go back: a report with a wrong timestamp, once; a sensor that began anew when they are
+ * small; otherwise they were no sums. */
+static bool goes_back(struct cb_hwpc_framer *framer, double now)
+{
+    if (framer->kind != TIME_CUMULATIVE || now > framer->last_enabled_ns) {
+        framer->backwards = 0;
+        return false;
+    }
+    if (now < 0.5 * framer->last_enabled_ns) {
+        framer->last_enabled_ns = 0;
+        return false;
+    }
+    framer->kind = ++framer->backwards > 1 ? TIME_PER_TICK : TIME_CUMULATIVE;
+    return framer->kind == TIME_CUMULATIVE;
+}
+
 static double interval_ns(struct cb_hwpc_framer *framer, double passed_ns, double now, double next,
                           double next_passed_ns)
 {
-    double before = framer->last_enabled_ns;
     double fallback = passed_ns > 0 ? passed_ns : (double)framer->options.nominal_ns;
-    double length;
+    double before;
 
-    if (!(now > 0))
+    if (!(now > 0) || goes_back(framer, now))
         return fallback;
-    if (before > 0 && (framer->kind != TIME_CUMULATIVE || now <= before))
-        framer->kind = now <= before && framer->kind == TIME_CUMULATIVE && now < 0.5 * before
-                           ? TIME_CUMULATIVE /* the sensor began anew */
-                           : kind_of(before, now, passed_ns);
+    before = framer->last_enabled_ns;
+    framer->last_enabled_ns = now;
+    if (before > 0 && framer->kind != TIME_CUMULATIVE)
+        framer->kind = kind_of(before, now, passed_ns);
     else if (before == 0 && next > 0)
         framer->kind = kind_of(now, next, next_passed_ns);
-    if (framer->kind != TIME_CUMULATIVE)
-        return framer->kind == TIME_PER_TICK || now < 10 * (double)framer->options.nominal_ns
-                   ? now
-                   : fallback;
-    length = now > before && before > 0 ? now - before : 0;
-    if (length > 0)
-        return length;
+    if (framer->kind == TIME_PER_TICK)
+        return now;
+    if (framer->kind == TIME_UNKNOWN)
+        return now < 10 * (double)framer->options.nominal_ns ? now : fallback;
+    if (before > 0)
+        return now - before;
     return now <= 2 * fallback ? now : fallback; /* the first tick since the sensor's start */
 }
 
@@ -543,7 +573,7 @@ static bool has_core(const struct cb_hwpc_report *report)
 }
 
 static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *const *reports,
-                        size_t n, struct cb_err *err)
+                        size_t n, const struct cb_hwpc_report *all, struct cb_err *err)
 {
     double first_ns = -1;
     int r = 0;
@@ -552,7 +582,7 @@ static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *co
         struct cb_frame_target *target = &framer->frame_targets[framer->frame.n_targets];
         double cpu_ns;
 
-        if (strcmp(reports[i]->target, CB_HWPC_ALL) == 0)
+        if (reports[i] == all)
             continue;
         *target = (struct cb_frame_target){
             .flags = CB_TARGET_TEXT, .cgroup = reports[i]->target, .name = reports[i]->target};
@@ -618,8 +648,6 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
     begin_frame(framer, timestamp_ms,
                 interval_ns(framer, passed_ns, enabled, rapl_enabled(next_all), next_passed_ns));
     framer->last_ms = timestamp_ms;
-    if (enabled > 0)
-        framer->last_enabled_ns = enabled;
     fill_energies(framer, all);
     fill_counters(framer, all);
     if (all && has_core(all)) {
@@ -627,7 +655,7 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
         r = fill_row(framer, all, 0, &cpu_ns, err);
     }
     if (r == 0)
-        r = fill_targets(framer, reports, n, err);
+        r = fill_targets(framer, reports, n, all, err);
     if (r < 0)
         return r;
     finish_table(framer);

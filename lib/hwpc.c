@@ -238,6 +238,11 @@ static int parse_groups(struct cb_hwpc_report *report, json_t *groups, struct cb
     return 0;
 }
 
+static void release_json(void *owner)
+{
+    json_decref(owner);
+}
+
 int cb_hwpc_from_json(void *document, struct cb_hwpc_report **ret_report, struct cb_err *err)
 {
     struct cb_hwpc_report *report;
@@ -249,6 +254,7 @@ int cb_hwpc_from_json(void *document, struct cb_hwpc_report **ret_report, struct
     if (!report)
         return cb_err_set(err, ENOMEM, "out of memory for a report");
     report->owner = json_incref(document);
+    report->release = release_json;
     r = parse_timestamp(json_object_get(document, "timestamp"), err, &report->timestamp_ms);
     if (r == 0)
         r = parse_text(document, "sensor", &report->sensor, err);
@@ -285,7 +291,8 @@ struct cb_hwpc_report *cb_hwpc_report_free(struct cb_hwpc_report *report)
 {
     if (report) {
         free(report->counts);
-        json_decref(report->owner);
+        if (report->release)
+            report->release(report->owner);
         free(report);
     }
     return NULL;

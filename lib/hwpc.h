@@ -38,7 +38,8 @@ struct cb_hwpc_report {
     const char *sensor, *target;
     size_t n_counts; /* in the order of the document */
     struct cb_hwpc_count *counts;
-    void *owner; /* of the strings */
+    void *owner; /* of the strings, which live as long as the report */
+    void (*release)(void *owner);
 };
 
 /* Parse the first JSON document of @text. *@ret_used: how many bytes it and the blanks before it

@@ -34,6 +34,7 @@ struct file {
 };
 
 struct cb_hwpc_csv {
+    size_t holders; /* the reader, and every report whose strings are here */
     size_t n_files;
     struct file files[MAX_FILES];
     size_t n_cells, room;
@@ -284,6 +285,7 @@ int cb_hwpc_csv_load(const char *directory, bool skip_bad, struct cb_hwpc_csv **
 
     if (!csv)
         return cb_err_set(err, ENOMEM, "out of memory for CSV files");
+    csv->holders = 1;
     n = scandir(directory, &names, is_csv, alphasort);
     if (n < 0)
         r = cb_err_set(err, errno, "%s: %s", directory, strerror(errno));
@@ -305,16 +307,24 @@ int cb_hwpc_csv_load(const char *directory, bool skip_bad, struct cb_hwpc_csv **
     return 0;
 }
 
+static void release(void *owner)
+{
+    struct cb_hwpc_csv *csv = owner;
+
+    if (--csv->holders > 0)
+        return;
+    for (size_t i = 0; i < csv->n_files; i++) {
+        free(csv->files[i].text);
+        free(csv->files[i].group);
+    }
+    free(csv->cells);
+    free(csv);
+}
+
 struct cb_hwpc_csv *cb_hwpc_csv_free(struct cb_hwpc_csv *csv)
 {
-    if (csv) {
-        for (size_t i = 0; i < csv->n_files; i++) {
-            free(csv->files[i].text);
-            free(csv->files[i].group);
-        }
-        free(csv->cells);
-        free(csv);
-    }
+    if (csv)
+        release(csv);
     return NULL;
 }
 
@@ -343,6 +353,9 @@ int cb_hwpc_csv_next(struct cb_hwpc_csv *csv, struct cb_hwpc_report **ret_report
     report->n_counts = n;
     for (size_t i = 0; i < n; i++)
         report->counts[i] = csv->cells[first + i].count;
+    report->owner = csv;
+    report->release = release;
+    csv->holders++;
     csv->next = first + n;
     *ret_report = report;
     return 0;

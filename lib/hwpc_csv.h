@@ -12,7 +12,7 @@ int cb_hwpc_csv_load(const char *directory, bool skip_bad, struct cb_hwpc_csv **
                      uint64_t *ret_skipped, struct cb_err *err) cb_must_check;
 
 /* By time, then in the order of the files and rows. *@ret_report is NULL at the end; the caller
- * owns it, and the strings in it live as long as @csv. -ENOMEM */
+ * owns it, also after @csv is freed. -ENOMEM */
 int cb_hwpc_csv_next(struct cb_hwpc_csv *csv, struct cb_hwpc_report **ret_report,
                      struct cb_err *err) cb_must_check;
 
