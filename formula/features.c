@@ -63,7 +63,7 @@ static int find_column(const struct cb_column_table *table, const char *name)
 void cb_columns_update(struct cb_column_table *table, const struct cb_frame *frame)
 {
     for (size_t e = 0; e < frame->n_events && table->n < CB_MODEL_EVENTS; e++) {
-        char name[CB_COLUMN_NAME];
+        char name[CB_COLUMN_NAME] = "";
 
         if (!is_usable(&frame->events[e]))
             continue;
