@@ -127,14 +127,15 @@ static int set_times(struct query *query, struct cb_err *err)
 {
     const struct config *config = query->config;
 
-    query->to_wall_ns = cb_clock_wall_ns() + CB_NS_PER_S;
+    query->to_wall_ns = cb_clock_wall_ns();
     if (config->to && parse_time(config->to, &query->to_wall_ns) < 0)
         return cb_err_set(err, EINVAL,
-                          "option --to: '%.40s' is not a time such as "
-                          "2026-11-22T14:00:00Z",
+                          "option --to: '%.40s' is not a time such as 2026-11-22T14:00:00Z",
                           config->to);
     query->from_wall_ns =
         query->to_wall_ns > config->last_ns ? query->to_wall_ns - config->last_ns : 0;
+    if (!config->to)
+        query->to_wall_ns += CB_NS_PER_S; /* another machine's clock may be a little ahead */
     if (config->from && parse_time(config->from, &query->from_wall_ns) < 0)
         return cb_err_set(err, EINVAL,
                           "option --from: '%.40s' is not a time such as "

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formula/ingest.h"
+#include "formula/power.h"
+#include "lib/err.h"
+#include "lib/log.h"
+#include "tests/support/fake_root.h"
+#include "tests/support/sensor_fixture.h"
+#include "tests/support/store_fixture.h"
+
+#define KEY_A "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define KEY_B "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+#define SECOND UINT64_C(1000000000)
+
+/* A server that can be killed and started again, and what its sensors were told. */
+struct server {
+    struct store_fixture *f;
+    struct cb_ingest *ingest;
+    struct cb_totals *totals;
+    struct cb_known *known;
+    struct cb_notify notify;
+    struct cb_ingest_stats stats;
+    struct cb_link_peer peer;
+    bool with_keys;
+    bool lose_answers; /* the process dies before they go out */
+    unsigned welcomes, refusals;
+    uint64_t acked; /* the last */
+    unsigned acks;
+    char text[256];
+    uint64_t now_ns;
+    struct sensor_fixture sensor;
+};
+
+static void on_welcome(void *context, const struct cb_link_peer *peer)
+{
+    struct server *s = context;
+
+    (void)peer;
+    s->welcomes++;
+}
+
+static void on_ack(void *context, const struct cb_link_peer *peer, const char *start_id,
+                   uint64_t seq)
+{
+    struct server *s = context;
+
+    assert_memory_equal(peer->id, s->peer.id, peer->size);
+    assert_string_equal(start_id, s->sensor.start_id);
+    if (s->lose_answers)
+        return;
+    s->acked = seq;
+    s->acks++;
+}
+
+static void on_refuse(void *context, const struct cb_link_peer *peer, const char *start_id,
+                      uint64_t seq, const char *text)
+{
+    struct server *s = context;
+
+    (void)peer;
+    (void)start_id;
+    (void)seq;
+    s->refusals++;
+    (void)snprintf(s->text, sizeof(s->text), "%s", text);
+}
+
+static void start(struct server *s)
+{
+    struct cb_ingest_options options = {
+        .totals = cb_totals_new(),
+        .notify = &s->notify,
+        .stats = &s->stats,
+        .model = CB_MODEL_CBWATTS,
+        .commit_ns = SECOND / 10,
+        .answers = {.context = s, .welcome = on_welcome, .ack = on_ack, .refuse = on_refuse},
+    };
+    struct cb_err err = {0};
+
+    if (!s->f->store)
+        assert_int_equal(cb_store_open(s->f->path, CB_STORE_OWNER, &s->f->store, &err), 0);
+    s->known = NULL;
+    if (s->with_keys)
+        assert_int_equal(cb_known_open(s->f->root->fd, &s->known, NULL), 0);
+    options.known = s->known;
+    options.store = s->f->store;
+    s->totals = options.totals;
+    if (cb_ingest_open(&options, &s->ingest, &err) < 0)
+        fail_msg("%s", err.text);
+    s->lose_answers = false;
+}
+
+static void release(struct server *s)
+{
+    s->ingest = NULL;
+    s->known = cb_known_close(s->known);
+    s->totals = cb_totals_free(s->totals);
+    s->f->store = cb_store_close(s->f->store);
+}
+
+static void kill_it(struct server *s)
+{
+    cb_ingest_abandon(s->ingest);
+    release(s);
+}
+
+static void end(struct server *s)
+{
+    assert_int_equal(cb_ingest_close(s->ingest, s->now_ns, 5, NULL), 0);
+    release(s);
+}
+
+static void say_hello_as(struct server *s, const char *key)
+{
+    struct cb_link_message message = {.kind = CB_LINK_MSG_HELLO, .peer = s->peer};
+
+    (void)snprintf(message.key, sizeof(message.key), "%s", key);
+    (void)snprintf(message.sensor, sizeof(message.sensor), "%s", s->sensor.name);
+    (void)snprintf(message.boot_id, sizeof(message.boot_id), "%s", s->sensor.boot_id);
+    (void)snprintf(message.start_id, sizeof(message.start_id), "%s", s->sensor.start_id);
+    (void)snprintf(message.version, sizeof(message.version), "test");
+    assert_int_equal(cb_ingest_message(s->ingest, &message, s->now_ns, 5, NULL), 0);
+}
+
+static int send_bytes(struct server *s, uint64_t seq, const uint8_t *bytes, size_t size,
+                      const char *key)
+{
+    struct cb_link_message message = {
+        .kind = CB_LINK_MSG_FRAME, .peer = s->peer, .seq = seq, .bytes = bytes, .size = size};
+
+    (void)snprintf(message.key, sizeof(message.key), "%s", key);
+    (void)snprintf(message.start_id, sizeof(message.start_id), "%s", s->sensor.start_id);
+    return cb_ingest_message(s->ingest, &message, s->now_ns, 5, NULL);
+}
+
+static void send_frame_as(struct server *s, uint64_t seq, const char *key)
+{
+    const uint8_t *bytes;
+    size_t size;
+
+    sensor_fixture_frame(&s->sensor, seq, &bytes, &size);
+    assert_int_equal(send_bytes(s, seq, bytes, size, key), 0);
+}
+
+static void send_frame(struct server *s, uint64_t seq)
+{
+    send_frame_as(s, seq, KEY_A);
+}
+
+/* A second later everything is committed, and the models are saved. */
+static void commit(struct server *s)
+{
+    s->now_ns += 2 * SECOND;
+    assert_int_equal(cb_ingest_commit(s->ingest, s->now_ns, 5, NULL), 0);
+}
+
+static int count_one(void *context, const struct cb_store_frame *frame, struct cb_err *err)
+{
+    uint64_t *seen = context;
+
+    (void)err;
+    assert_true(frame->seq < 64);
+    seen[frame->seq]++;
+    return 0;
+}
+
+/* Frames 1 to @last are stored, each once, and nothing else. */
+static void check_stored(struct server *s, uint64_t last)
+{
+    uint64_t seen[64] = {0};
+    struct cb_store_machine machine;
+
+    assert_int_equal(cb_store_machine(s->f->store, s->sensor.name, &machine, NULL), 0);
+    assert_int_equal(cb_store_frames_after(s->f->store, machine.id, 0, count_one, seen, NULL), 0);
+    for (uint64_t i = 0; i < 64; i++)
+        assert_int_equal(seen[i], i >= 1 && i <= last);
+    assert_int_equal(machine.frames, last);
+    assert_int_equal(machine.violations, 0);
+}
+
+struct sums {
+    uint64_t package, dram, parts;
+    double cpu_s;
+    unsigned series;
+};
+
+static int add_sum(void *context, const char *machine, const struct cb_store_total *total)
+{
+    struct sums *sums = context;
+
+    (void)machine;
+    if (total->identity[0]) {
+        sums->parts += total->energy_uj;
+        sums->series++;
+        return 0;
+    }
+    if (total->domain == CB_DOMAIN_PACKAGE)
+        sums->package += total->energy_uj;
+    else
+        sums->dram += total->energy_uj;
+    sums->parts += total->idle_uj + total->system_uj + total->unattributed_uj;
+    return 0;
+}
+
+/* The counters are what the sensor counted in frames 1 to @last, and their parts sum to it. */
+static void check_totals(struct server *s, uint64_t last)
+{
+    struct sums sums = {0};
+    uint64_t package = 0;
+    uint64_t dram = 0;
+
+    for (uint64_t i = 1; i <= last; i++) {
+        package += sensor_fixture_energy_uj(&s->sensor, i, CB_DOMAIN_PACKAGE);
+        dram += sensor_fixture_energy_uj(&s->sensor, i, CB_DOMAIN_DRAM);
+    }
+    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
+    assert_int_equal(sums.package, package);
+    assert_int_equal(sums.dram, dram);
+    assert_int_equal(sums.parts, package + dram);
+}
+
+static int setup(void **state)
+{
+    struct server *s = calloc(1, sizeof(*s));
+    void *f = NULL;
+
+    assert_non_null(s);
+    cb_log_init("test", CB_LOG_ERR, false);
+    assert_int_equal(store_fixture_setup(&f), 0);
+    s->f = f;
+    s->peer = (struct cb_link_peer){.size = 5, .id = {1, 2, 3, 4, 5}};
+    s->sensor = (struct sensor_fixture){.name = "node1",
+                                        .boot_id = FIXTURE_BOOT,
+                                        .start_id = FIXTURE_START,
+                                        .seed = 99,
+                                        .length_ns = SECOND,
+                                        .t0_ns = 10 * SECOND,
+                                        .dictionary = true};
+    s->now_ns = 1000 * SECOND;
+    cb_notify_init(&s->notify);
+    start(s);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct server *s = *state;
+    void *f = s->f;
+
+    if (s->ingest)
+        kill_it(s);
+    s->sensor.encoder = cb_frame_encoder_free(s->sensor.encoder);
+    cb_notify_fini(&s->notify);
+    free(s);
+    return store_fixture_teardown(&f);
+}
+
+static void a_frame_is_acknowledged_after_its_commit_and_not_before(void **state)
+{
+    struct server *s = *state;
+
+    say_hello_as(s, KEY_A);
+    assert_int_equal(s->welcomes, 1);
+    assert_true(cb_ingest_due_ns(s->ingest) == UINT64_MAX);
+    send_frame(s, 1);
+    send_frame(s, 2);
+    assert_int_equal(s->acks, 0);
+    assert_int_equal(cb_ingest_due_ns(s->ingest), s->now_ns + SECOND / 10);
+    commit(s);
+    assert_int_equal(s->acks, 1);
+    assert_int_equal(s->acked, 2);
+    assert_true(cb_ingest_due_ns(s->ingest) == UINT64_MAX);
+    check_stored(s, 2);
+    check_totals(s, 2);
+}
+
+static void a_frame_that_comes_again_is_acknowledged_and_dropped(void **state)
+{
+    struct server *s = *state;
+
+    send_frame(s, 1);
+    send_frame(s, 1); /* in the same batch */
+    commit(s);
+    assert_int_equal(s->acks, 1);
+    send_frame(s, 1); /* after the commit */
+    assert_int_equal(s->acks, 2);
+    end(s);
+    start(s);
+    send_frame(s, 1); /* after a restart */
+    assert_int_equal(s->acks, 3);
+    send_frame(s, 2);
+    commit(s);
+    check_stored(s, 2);
+    check_totals(s, 2);
+}
+
+static void killed_between_commit_and_ack_it_stores_nothing_twice(void **state)
+{
+    struct server *s = *state;
+
+    for (uint64_t i = 1; i <= 3; i++)
+        send_frame(s, i);
+    s->lose_answers = true;
+    commit(s);
+    assert_int_equal(s->acks, 0);
+    kill_it(s);
+    start(s);
+    for (uint64_t i = 1; i <= 5; i++)
+        send_frame(s, i);
+    assert_int_equal(s->acked, 3);
+    commit(s);
+    assert_int_equal(s->acked, 5);
+    check_stored(s, 5);
+    check_totals(s, 5);
+}
+
+static void killed_before_the_commit_it_loses_nothing_that_was_acknowledged(void **state)
+{
+    struct server *s = *state;
+
+    send_frame(s, 1);
+    commit(s);
+    send_frame(s, 2);
+    send_frame(s, 3);
+    kill_it(s);
+    assert_int_equal(s->acked, 1);
+    start(s);
+    check_stored(s, 1);
+    check_totals(s, 1);
+    for (uint64_t i = 2; i <= 4; i++)
+        send_frame(s, i);
+    commit(s);
+    check_stored(s, 4);
+    check_totals(s, 4);
+}
+
+static void snapshot(struct server *s, uint8_t **ret_bytes, size_t *ret_size)
+{
+    struct cb_store_machine machine;
+
+    assert_int_equal(cb_store_machine(s->f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(cb_store_snapshot(s->f->store, machine.id, ret_bytes, ret_size, NULL), 0);
+}
+
+/* Killed at any moment, it has learnt what a server that never died has learnt: no frame twice. */
+static void a_kill_does_not_change_what_is_learnt(void **state)
+{
+    struct server *s = *state;
+    uint8_t *calm = NULL;
+    uint8_t *killed = NULL;
+    size_t calm_size = 0;
+    size_t killed_size = 0;
+
+    for (uint64_t i = 1; i <= 20; i++) {
+        send_frame(s, i);
+        commit(s);
+    }
+    snapshot(s, &calm, &calm_size);
+    kill_it(s);
+    assert_int_equal(remove(s->f->path), 0);
+    start(s);
+    for (uint64_t i = 1; i <= 20; i++) {
+        send_frame(s, i);
+        if (i % 3 == 0)
+            kill_it(s);
+        if (i % 3 == 0)
+            start(s);
+        send_frame(s, i);
+        commit(s);
+        if (i % 4 == 0)
+            kill_it(s);
+        if (i % 4 == 0)
+            start(s);
+        send_frame(s, i);
+    }
+    snapshot(s, &killed, &killed_size);
+    assert_int_equal(killed_size, calm_size);
+    assert_memory_equal(killed, calm, calm_size);
+    check_stored(s, 20);
+    check_totals(s, 20);
+    free(calm);
+    free(killed);
+}
+
+static void what_is_malformed_is_refused_by_name_and_stops_nothing(void **state)
+{
+    struct server *s = *state;
+    uint8_t *copy;
+    const uint8_t *bytes;
+    size_t size;
+
+    assert_int_equal(send_bytes(s, 1, (const uint8_t *)"nonsense", 8, KEY_A), 0);
+    assert_int_equal(s->refusals, 1);
+    assert_true(s->text[0] != '\0');
+    sensor_fixture_frame(&s->sensor, 1, &bytes, &size);
+    copy = malloc(size);
+    assert_non_null(copy);
+    memcpy(copy, bytes, size);
+    assert_int_equal(send_bytes(s, 2, copy, size, KEY_A), 0); /* the envelope says another seq */
+    assert_int_equal(s->refusals, 2);
+    assert_non_null(strstr(s->text, "envelope"));
+    assert_int_equal(send_bytes(s, 1, copy, size - 1, KEY_A), 0);
+    assert_int_equal(s->refusals, 3);
+    assert_int_equal(send_bytes(s, 1, copy, size, KEY_A), 0);
+    assert_int_equal(s->refusals, 3);
+    free(copy);
+    commit(s);
+    check_stored(s, 1);
+    assert_int_equal(atomic_load(&s->stats.refused_total), 3);
+}
+
+static void a_start_id_of_another_boot_is_refused(void **state)
+{
+    struct server *s = *state;
+
+    send_frame(s, 1);
+    commit(s);
+    s->sensor.boot_id = "99999999-2222-3333-4444-555555555555";
+    send_frame(s, 2);
+    assert_int_equal(s->refusals, 1);
+    assert_non_null(strstr(s->text, "boot"));
+}
+
+static void with_a_full_disk_it_keeps_the_batch_and_goes_on_later(void **state)
+{
+    struct server *s = *state;
+    struct cb_err err = {0};
+    int r = 0;
+
+    send_frame(s, 1);
+    commit(s);
+    cb_store_limit_pages(s->f->store, 1);
+    s->sensor.dictionary = false;
+    for (uint64_t i = 2; i <= 40; i++)
+        send_frame(s, i);
+    s->now_ns += 2 * SECOND;
+    r = cb_ingest_commit(s->ingest, s->now_ns, 5, &err);
+    assert_int_equal(r, -ENOSPC);
+    assert_int_equal(s->acked, 1);
+    assert_true(cb_ingest_due_ns(s->ingest) <= s->now_ns);
+    cb_store_limit_pages(s->f->store, 0);
+    commit(s);
+    assert_int_equal(s->acked, 40);
+    check_stored(s, 40);
+    check_totals(s, 40);
+    assert_int_equal(atomic_load(&s->stats.commit_failures_total), 1);
+}
+
+static void a_batch_that_is_full_is_committed_at_once(void **state)
+{
+    struct server *s = *state;
+
+    s->sensor.length_ns = SECOND / 100;
+    for (uint64_t i = 1; i <= 256; i++)
+        send_frame(s, i);
+    assert_int_equal(cb_ingest_due_ns(s->ingest), s->now_ns);
+    send_frame(s, 257); /* the caller was slow: there is no room, so it commits itself */
+    assert_int_equal(s->acked, 256);
+    commit(s);
+    assert_int_equal(s->acked, 257);
+}
+
+static void find_target(struct server *s, uint32_t id, struct cb_store_target *ret)
+{
+    struct cb_store_machine machine;
+    struct cb_store_start row;
+
+    assert_int_equal(cb_store_machine(s->f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(
+        cb_store_start(s->f->store, machine.id, FIXTURE_BOOT, FIXTURE_START, 1, &row, NULL), 0);
+    assert_int_equal(cb_store_target(s->f->store, row.id, id, ret, NULL), 0);
+}
+
+static void a_target_has_a_placeholder_until_its_text_comes(void **state)
+{
+    struct server *s = *state;
+    struct cb_store_target target;
+    struct sums before = {0};
+    struct sums after = {0};
+
+    s->sensor.dictionary = false;
+    send_frame(s, 1);
+    commit(s);
+    find_target(s, 2, &target);
+    assert_string_equal(target.name, "target 2");
+    assert_false(target.known);
+    assert_int_equal(cb_totals_walk(s->totals, add_sum, &before), 0);
+    s->sensor.dictionary = true;
+    send_frame(s, 2);
+    s->sensor.dictionary = false;
+    send_frame(s, 3);
+    commit(s);
+    find_target(s, 2, &target);
+    assert_string_equal(target.name, "beta \"quoted\"");
+    assert_string_equal(target.container_id, FIXTURE_ID_B);
+    assert_string_equal(target.image, "img/beta");
+    kill_it(s);
+    start(s);
+    send_frame(s, 4); /* a new server asks for no text when it has it */
+    commit(s);
+    find_target(s, 1, &target);
+    assert_string_equal(target.name, "alpha");
+    check_totals(s, 4);
+    assert_int_equal(cb_totals_walk(s->totals, add_sum, &after), 0);
+    assert_int_equal(before.series, 4); /* two targets with two domains each */
+}
+
+static void let_in(struct server *s, const char *name, const char *key)
+{
+    assert_int_equal(cb_known_add(s->f->root->fd, name, key, NULL), 0);
+}
+
+static void with_keys(struct server *s)
+{
+    end(s);
+    s->with_keys = true;
+    start(s);
+}
+
+static void a_second_key_under_a_name_is_refused_and_a_restart_never_is(void **state)
+{
+    struct server *s = *state;
+
+    with_keys(s);
+    let_in(s, "first", KEY_A);
+    let_in(s, "second", KEY_B);
+    say_hello_as(s, KEY_A);
+    assert_int_equal(s->welcomes, 1);
+    send_frame_as(s, 1, KEY_A);
+    say_hello_as(s, KEY_B);
+    assert_int_equal(s->welcomes, 1);
+    assert_int_equal(s->refusals, 1);
+    assert_non_null(strstr(s->text, "belongs to another"));
+    send_frame_as(s, 2, KEY_B);
+    assert_int_equal(s->refusals, 2);
+    end(s);
+    start(s);
+    say_hello_as(s, KEY_B);
+    assert_int_equal(s->refusals, 3);
+    say_hello_as(s, KEY_A);
+    assert_int_equal(s->welcomes, 2);
+    commit(s);
+    check_stored(s, 1);
+    /* The machine was installed anew: its old key is revoked, so the name is free for the new. */
+    assert_int_equal(cb_known_revoke(s->f->root->fd, "first", NULL), 0);
+    say_hello_as(s, KEY_B);
+    assert_int_equal(s->welcomes, 3);
+    send_frame_as(s, 2, KEY_B);
+    commit(s);
+    check_stored(s, 2);
+}
+
+static void a_revoked_key_gets_silence_at_once(void **state)
+{
+    struct server *s = *state;
+
+    with_keys(s);
+    let_in(s, "node1", KEY_A);
+    say_hello_as(s, KEY_A);
+    send_frame_as(s, 1, KEY_A);
+    assert_int_equal(cb_known_revoke(s->f->root->fd, "node1", NULL), 0);
+    send_frame_as(s, 2, KEY_A);
+    say_hello_as(s, KEY_A);
+    assert_int_equal(s->welcomes, 1);
+    assert_int_equal(s->refusals, 0);
+    assert_int_equal(atomic_load(&s->stats.ignored_total), 2);
+    commit(s);
+    check_stored(s, 1);
+}
+
+static void a_name_on_the_list_is_for_its_key_only(void **state)
+{
+    struct server *s = *state;
+
+    with_keys(s);
+    let_in(s, "node1", KEY_A);
+    let_in(s, "node2", KEY_B);
+    say_hello_as(s, KEY_B); /* node2's key claims to be node1, which has not been heard yet */
+    assert_int_equal(s->welcomes, 0);
+    assert_int_equal(s->refusals, 1);
+    say_hello_as(s, KEY_A);
+    assert_int_equal(s->welcomes, 1);
+}
+
+static void machines_do_not_mix(void **state)
+{
+    struct server *s = *state;
+
+    send_frame(s, 1);
+    s->sensor.name = "node2";
+    send_frame(s, 1);
+    send_frame(s, 2);
+    commit(s);
+    check_stored(s, 2);
+    s->sensor.name = "node1";
+    check_stored(s, 1);
+}
+
+static void lost_frames_are_the_sensors_word(void **state)
+{
+    struct server *s = *state;
+    struct cb_store_machine machine;
+
+    s->sensor.lost_frames = 2;
+    send_frame(s, 1);
+    s->sensor.lost_frames = 7;
+    send_frame(s, 5);
+    commit(s);
+    assert_int_equal(cb_store_machine(s->f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.lost_frames, 7);
+    assert_int_equal(machine.frames, 2);
+}
+
+static void a_series_of_a_dead_container_is_dropped_after_five_minutes(void **state)
+{
+    struct server *s = *state;
+    struct cb_result none = {0};
+    struct sums sums = {0};
+    uint64_t seed = 1;
+
+    send_frame(s, 1);
+    commit(s);
+    /* Only the machine goes on, for six minutes. */
+    fixture_result(&none, &seed, 20 * SECOND, 380 * SECOND, 1, 0);
+    assert_int_equal(cb_totals_add(s->totals, s->f->store, "node1", 1, 2, &none, NULL), 0);
+    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
+    assert_int_equal(sums.series, 4);
+    end(s);
+    start(s);
+    send_frame(s, 2);
+    commit(s);
+    sums = (struct sums){0};
+    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
+    assert_int_equal(sums.series, 4);
+    cb_result_clear(&none);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_frame_is_acknowledged_after_its_commit_and_not_before),
+        TEST(a_frame_that_comes_again_is_acknowledged_and_dropped),
+        TEST(killed_between_commit_and_ack_it_stores_nothing_twice),
+        TEST(killed_before_the_commit_it_loses_nothing_that_was_acknowledged),
+        TEST(a_kill_does_not_change_what_is_learnt),
+        TEST(what_is_malformed_is_refused_by_name_and_stops_nothing),
+        TEST(a_start_id_of_another_boot_is_refused),
+        TEST(with_a_full_disk_it_keeps_the_batch_and_goes_on_later),
+        TEST(a_batch_that_is_full_is_committed_at_once),
+        TEST(a_target_has_a_placeholder_until_its_text_comes),
+        TEST(a_second_key_under_a_name_is_refused_and_a_restart_never_is),
+        TEST(a_revoked_key_gets_silence_at_once),
+        TEST(a_name_on_the_list_is_for_its_key_only),
+        TEST(machines_do_not_mix),
+        TEST(lost_frames_are_the_sensors_word),
+        TEST(a_series_of_a_dead_container_is_dropped_after_five_minutes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
