@@ -62,8 +62,7 @@ struct cb_marks_phases cb_marks_phases(const struct cb_marks *marks, uint64_t be
                       "does not count";
     } else if (marks->has_warmup) {
         phases.has_warmup = true;
-        phases.warmup_ns =
-            clamp(marks->warmup_ns, begin_ns, marks->has_execution ? phases.execution_ns : end_ns);
+        phases.warmup_ns = clamp(marks->warmup_ns, begin_ns, end_ns);
         if (!marks->has_execution)
             phases.note = "the output has a warm-up mark (--++) and no mark of the measured part "
                           "(++--): all that follows is warm-up, there is no execution phase";

@@ -19,7 +19,7 @@ static bool wait_writable(int fd)
     while (poll(fds, 2, -1) < 0)
         if (errno != EINTR)
             return false;
-    return fds[0].revents && !fds[1].revents;
+    return fds[0].revents != 0;
 }
 
 static void pass_on(struct cb_relay *relay, const uint8_t *bytes, size_t size)

@@ -50,7 +50,7 @@ struct world {
 
     /* how Docker behaves */
     const char *api_version, *lowest_version;
-    const char *start_error, *create_error, *image_error, *pull_error, *warning;
+    const char *start_error, *create_error, *image_error, *pull_error, *kill_error, *warning;
     const char *list; /* containers that are there */
     const char *cut_at;
     const struct piece *pieces;
@@ -67,6 +67,7 @@ struct world {
     int not_covered; /* so many 202 before the recap; -1: for ever */
     int end_failures;
     const char *formula_cut_at;
+    const char *health;
     const char *recap; /* NULL: one that fits */
 };
 
@@ -86,7 +87,8 @@ static void set(bool *flag)
 static void send_piece(int fd, const struct piece *piece)
 {
     size_t size = strlen(piece->text);
-    uint8_t wire[4096] = {(uint8_t)piece->kind, 0, 0, 0, 0, 0, (uint8_t)(size >> 8), (uint8_t)size};
+    uint8_t wire[16384] = {(uint8_t)piece->kind, 0, 0, 0, 0, 0, (uint8_t)(size >> 8),
+                           (uint8_t)size};
 
     fake_sleep_ms(piece->after_ms);
     if (piece->kind == 0) {
@@ -218,7 +220,7 @@ static bool docker(void *arg, const struct fake_request *request, int fd)
     }
     if (strstr(path, "/kill")) {
         set(&w->killed);
-        return error_or(fd, NULL, 0, 204, "");
+        return error_or(fd, w->kill_error, 409, 204, "");
     }
     if (strstr(path, "/wait"))
         return wait_for_exit(w, fd);
@@ -244,7 +246,7 @@ static bool formula(void *arg, const struct fake_request *request, int fd)
         return false;
     }
     if (strcmp(path, "/healthz") == 0) {
-        fake_reply(fd, 200, NULL, "{\"status\":\"ok\",\"version\":\"0\"}");
+        fake_reply(fd, 200, NULL, w->health);
     } else if (strcmp(path, "/api/v1/tests") == 0) {
         fake_reply(fd, w->begin_status, NULL,
                    w->begin_status == 201 ? "{\"test\":7,\"machine\":\"m\"}"
@@ -284,6 +286,7 @@ static int setup(void **state)
     w->api_version = "1.41";
     w->lowest_version = "1.24";
     w->begin_status = 201;
+    w->health = "{\"status\":\"ok\",\"version\":\"0\"}";
     w->lock_fd = -1;
     *state = w;
     return 0;
@@ -595,6 +598,10 @@ static void says_what_is_missing_before_anything_starts(void **state)
     assert_int_equal(run(w, "img"), 125);
     assert_one_line(w, "no sensor of this machine reports to cbformula");
     assert_nothing_started(w);
+    w->health = "{\"status\":\"ill\"}";
+    assert_int_equal(run(w, "img"), 125);
+    assert_one_line(w, "is no cbformula in good health");
+    w->health = "{\"status\":\"ok\"}";
     w->image_error = "No such image: img:latest";
     assert_int_equal(run(w, "img"), 125);
     assert_one_line(w, "no such image 'img': docker pull img, or use --pull");
@@ -654,6 +661,9 @@ static void pulls_when_it_is_asked_to(void **state)
     assert_true(fake_server_saw(
         &w->docker, "POST /v1.41/images/create?fromImage=r%3A5000%2Fa%2Fimg&tag=latest"));
     assert_nothing_started(w);
+    w->pull_error = "{\"status\":\"x\"}\n{\"error\":\"no end of line\"}";
+    assert_int_equal(run(w, "--pull img"), 125);
+    assert_one_line(w, "cannot pull img: no end of line");
     w->pull_error = NULL;
     assert_int_equal(run(w, "--pull img:2"), 0);
     assert_true(fake_server_saw(&w->docker, "POST /v1.41/images/create?fromImage=img%3A2 "));
@@ -777,7 +787,7 @@ static void a_signal_removes_the_container(void **state)
         begin_tester(w, "img");
         wait_until_started(w);
         assert_int_equal(kill(w->child, signals[i].number), 0);
-        (void)kill(w->child, signals[i].number); /* twice, as the impatient do */
+        (void)kill(w->child, SIGTERM); /* the impatient do more; the first counts */
         assert_int_equal(end_tester(w), signals[i].code);
         assert_one_line(w, "interrupted");
         assert_removed(w);
@@ -802,7 +812,7 @@ static void a_signal_ends_the_wait_for_the_recap(void **state)
 
 static void a_reader_that_does_not_read_cannot_hold_a_signal_up(void **state)
 {
-    static char line[3000];
+    static char line[8000];
     static struct piece pieces[64];
     struct world *w = *state;
     int pipe_fds[2];
@@ -811,7 +821,7 @@ static void a_reader_that_does_not_read_cannot_hold_a_signal_up(void **state)
     for (size_t i = 0; i < 64; i++)
         pieces[i] = (struct piece){0, 1, line, false};
     w->pieces = pieces;
-    w->n_pieces = 64; /* 192 kB into a pipe of 64 kB */
+    w->n_pieces = 64; /* 512 kB into a pipe of 64 kB */
     w->runs_on = true;
     assert_int_equal(pipe(pipe_fds), 0);
     begin_tester_to(w, "img", pipe_fds[1]);
@@ -833,10 +843,21 @@ static void ends_a_container_that_takes_too_long(void **state)
 
     w->runs_on = true;
     assert_int_equal(run(w, "--timeout 200ms --json img"), 124);
-    assert_true(cb_clock_boot_ns() - before_ns >= 200000000);
+    assert_in_range(cb_clock_boot_ns() - before_ns, 200000000, 8 * CB_NS_PER_S);
     assert_true(fake_server_saw(&w->docker, "POST /v1.41/containers/" ID "/kill"));
     assert_non_null(strstr(w->formula.log, "\"exit_code\":137"));
     assert_non_null(strstr(w->out, "\"phases\""));
+    assert_removed(w);
+}
+
+static void a_container_that_ended_by_itself_cannot_be_killed(void **state)
+{
+    struct world *w = *state;
+
+    w->runs_on = true;
+    w->kill_error = "Container is not running";
+    assert_int_equal(run(w, "--timeout 100ms --json img"), 124);
+    assert_string_equal(w->err, "");
     assert_removed(w);
 }
 
@@ -1034,6 +1055,7 @@ int main(void)
         TEST(a_signal_ends_the_wait_for_the_recap),
         TEST(a_reader_that_does_not_read_cannot_hold_a_signal_up),
         TEST(ends_a_container_that_takes_too_long),
+        TEST(a_container_that_ended_by_itself_cannot_be_killed),
         TEST(a_formula_that_goes_away_leaves_no_container),
         TEST(a_formula_that_comes_back_is_told_the_end),
         TEST(waits_for_the_frame_that_covers_the_end),
