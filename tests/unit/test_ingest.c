@@ -625,25 +625,31 @@ static void lost_frames_are_the_sensors_word(void **state)
 static void a_series_of_a_dead_container_is_dropped_after_five_minutes(void **state)
 {
     struct server *s = *state;
-    struct cb_result none = {0};
-    struct sums sums = {0};
+    struct cb_store_start row = store_fixture_start(s->f->store);
+    struct cb_totals *totals = cb_totals_new();
+    struct cb_result result = {0};
+    struct sums before = {0};
+    struct sums after = {0};
     uint64_t seed = 1;
 
-    send_frame(s, 1);
-    commit(s);
-    /* Only the machine goes on, for six minutes. */
-    fixture_result(&none, &seed, 20 * SECOND, 380 * SECOND, 1, 0);
-    assert_int_equal(cb_totals_add(s->totals, s->f->store, "node1", 1, 2, &none, NULL), 0);
-    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
-    assert_int_equal(sums.series, 4);
-    end(s);
-    start(s);
-    send_frame(s, 2);
-    commit(s);
-    sums = (struct sums){0};
-    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
-    assert_int_equal(sums.series, 4);
-    cb_result_clear(&none);
+    assert_non_null(totals);
+    fixture_result(&result, &seed, 10 * SECOND, 11 * SECOND, 2, 2);
+    assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 1, &result, NULL), 0);
+    /* Only the machine goes on: for five minutes less a second, and two seconds more. */
+    fixture_result(&result, &seed, 11 * SECOND, 310 * SECOND, 2, 0);
+    assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 2, &result, NULL), 0);
+    assert_int_equal(cb_totals_save(totals, s->f->store, "node1", row.machine, NULL), 0);
+    cb_totals_saved(totals, "node1");
+    assert_int_equal(cb_totals_walk(totals, add_sum, &before), 0);
+    assert_int_equal(before.series, 4);
+    fixture_result(&result, &seed, 310 * SECOND, 312 * SECOND, 2, 0);
+    assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 3, &result, NULL), 0);
+    cb_totals_saved(totals, "node1");
+    assert_int_equal(cb_totals_walk(totals, add_sum, &after), 0);
+    assert_int_equal(after.series, 0);
+    assert_true(after.package > before.package);
+    cb_result_clear(&result);
+    totals = cb_totals_free(totals);
 }
 
 int main(void)
