@@ -6,13 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes below 0x20 come from files and sockets; a log line must stay one line. */
-static void one_line(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = ' ';
-}
+#include "lib/utf8.h"
 
 int cb_err_set(struct cb_err *err, int code, const char *fmt, ...)
 {
@@ -24,7 +18,7 @@ int cb_err_set(struct cb_err *err, int code, const char *fmt, ...)
         if (vsnprintf(err->text, sizeof(err->text), fmt, ap) < 0)
             err->text[0] = '\0';
         va_end(ap);
-        one_line(err->text);
+        cb_utf8_clean(err->text); /* one line, whatever a file or a socket said */
     }
     return -code;
 }
@@ -42,7 +36,7 @@ int cb_err_prefix(struct cb_err *err, int r, const char *fmt, ...)
         va_end(ap);
         if (n >= 0 && (size_t)n < sizeof(err->text))
             (void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", old);
-        one_line(err->text);
+        cb_utf8_clean(err->text);
     }
     return r;
 }

@@ -17,6 +17,7 @@
 #include "lib/link.h"
 #include "lib/link_socket.h"
 #include "lib/link_wire.h"
+#include "lib/utf8.h"
 
 #define CREDIT 64
 #define BACKLOG 1024
@@ -501,19 +502,6 @@ int cb_link_server_ack(struct cb_link_server *server, const struct cb_link_peer 
     return answer(server, peer, parts, 4, err);
 }
 
-/* Printable and short enough for the client's text, never cut inside a UTF-8 character. */
-static void fit_text(const char *text, char to[256])
-{
-    size_t n = 0;
-
-    for (; text[n] && n < 255; n++)
-        to[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? ' ' : text[n];
-    if (text[n])
-        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
-            n--;
-    to[n] = '\0';
-}
-
 int cb_link_server_refuse(struct cb_link_server *server, const struct cb_link_peer *peer,
                           const char *start_id, uint64_t seq, const char *text, struct cb_err *err)
 {
@@ -527,7 +515,8 @@ int cb_link_server_refuse(struct cb_link_server *server, const struct cb_link_pe
         {0},
     };
 
-    fit_text(text, line);
+    (void)snprintf(line, sizeof(line), "%s", text);
+    cb_utf8_clean(line);
     parts[4] = text_part(line);
     cb_link_wire_put_u64(number, seq);
     if (seq == 0)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/utf8.h"
 
 #define LINE_MAX_BYTES 2048
 
@@ -37,18 +38,15 @@ int cb_log_level_parse(const char *text, enum cb_log_level *ret_level)
     return -EINVAL;
 }
 
-/* Escape for a JSON string; bytes >= 0x80 pass (our texts are UTF-8), control bytes become blanks
- * in both forms so that one event is one line. */
-static void escape(const char *from, bool json, char *to, size_t size)
+/* Escape for a JSON string. */
+static void escape(const char *from, char *to, size_t size)
 {
     size_t n = 0;
 
     for (; *from && n + 3 < size; from++) {
-        char c = (unsigned char)*from < 0x20 || *from == 0x7f ? ' ' : *from;
-
-        if (json && (c == '"' || c == '\\'))
+        if (*from == '"' || *from == '\\')
             to[n++] = '\\';
-        to[n++] = c;
+        to[n++] = *from;
     }
     to[n] = '\0';
 }
@@ -66,7 +64,13 @@ __attribute__((format(printf, 3, 0))) static void emit(enum cb_log_level level, 
 
     if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
         text[0] = '\0';
-    escape(text, state.json, safe, sizeof(safe));
+    cb_utf8_clean(text);
+    if (state.json) {
+        escape(text, safe, sizeof(safe));
+        cb_utf8_clean(safe); /* it may have been cut */
+    } else {
+        (void)snprintf(safe, sizeof(safe), "%s", text);
+    }
     if (held)
         (void)snprintf(more, sizeof(more), " (%llu more like it)", (unsigned long long)held);
     cb_clock_format_utc(cb_clock_wall_ns(), when);

@@ -26,7 +26,7 @@
 #include "lib/log.h"
 #include "sensor/spool.h"
 
-#define BOX_BYTES (size_t)(2 * CB_FRAME_MAX_BYTES) /* of address space; memory as it is used */
+#define BOX_BYTES (size_t)(3 * CB_FRAME_MAX_BYTES) /* of address space; memory as it is used */
 #define FLIGHT_MAX_BYTES (16u << 20)               /* sent, not acked */
 #define CREDIT_MAX 1024 /* below the link's queue, so that a send fails only without a link */
 #define SYNC_NS (CB_NS_PER_S / 10)
