@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_cgroup.c - sensor/cgroup.c over plain directories: inotify does not care. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/err.h"
+#include "sensor/cgroup.h"
+#include "tests/support/fake_root.h"
+#include "tests/support/fault.h"
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+/* What the watcher told: "+/docker/aa", "-/docker/aa", ... */
+static struct {
+    size_t n;
+    char lines[64][300];
+    enum cb_target_kind kind;
+    char id[CB_CONTAINER_ID_SIZE];
+} told;
+
+static void *born(void *context, const struct cb_cgroup_found *found)
+{
+    struct stat st;
+
+    assert_ptr_equal(context, &told);
+    assert_int_equal(fstat(found->dir_fd, &st), 0);
+    assert_in_range(told.n, 0, 63);
+    (void)snprintf(told.lines[told.n++], 300, "+%s", found->path);
+    told.kind = found->kind;
+    memcpy(told.id, found->container_id, sizeof(told.id));
+    return strdup(found->path);
+}
+
+static void gone(void *context, void *cookie)
+{
+    assert_ptr_equal(context, &told);
+    (void)snprintf(told.lines[told.n++], 300, "-%s", (char *)cookie);
+    free(cookie);
+}
+
+static bool was_told(const char *line)
+{
+    for (size_t i = 0; i < told.n; i++)
+        if (strcmp(told.lines[i], line) == 0)
+            return true;
+    return false;
+}
+
+static void make(const struct fake_root *root, const char *path)
+{
+    char full[300];
+
+    (void)snprintf(full, sizeof(full), "%s/%s", root->dir, path);
+    for (char *p = full + strlen(root->dir) + 1; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        (void)mkdir(full, 0755);
+        *p = '/';
+    }
+    assert_int_equal(mkdir(full, 0755), 0);
+}
+
+static void unmake(const struct fake_root *root, const char *path)
+{
+    assert_int_equal(unlinkat(root->fd, path, AT_REMOVEDIR), 0);
+}
+
+static struct cb_cgroup_watch *open_watch(const struct fake_root *root, size_t n,
+                                          const char *const *patterns)
+{
+    const struct cb_cgroup_options options = {
+        .dir_fd = root->fd,
+        .n_patterns = n,
+        .patterns = patterns,
+        .born = born,
+        .gone = gone,
+        .context = &told,
+    };
+    struct cb_cgroup_watch *watch = NULL;
+
+    told.n = 0;
+    assert_int_equal(cb_cgroup_watch_open(&options, &watch, NULL), 0);
+    return watch;
+}
+
+/* Let go of everything; the cookies come back by gone(). */
+static void close_watch(const struct fake_root *root, struct cb_cgroup_watch *watch)
+{
+    char command[200];
+
+    (void)snprintf(command, sizeof(command), "find %s -mindepth 1 -delete", root->dir);
+    assert_int_equal(system(command), 0);
+    (void)cb_cgroup_watch_rescan(watch);
+    watch = cb_cgroup_watch_close(watch);
+}
+
+static void finds_what_is_there_and_what_comes(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make(root, "docker/" A);
+    watch = open_watch(root, 0, NULL);
+    assert_int_equal(told.n, 1);
+    assert_string_equal(told.lines[0], "+/docker/" A);
+    assert_string_equal(told.id, A);
+    assert_int_equal(told.kind, CB_TARGET_CONTAINER);
+    assert_false(cb_cgroup_watch_process(watch));
+    make(root, "docker/" B);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("+/docker/" B));
+    assert_false(cb_cgroup_watch_process(watch));
+    unmake(root, "docker/" A);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("-/docker/" A));
+    assert_int_equal(told.n, 3);
+    close_watch(root, watch);
+}
+
+static void finds_a_container_below_parents_that_are_new_too(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 0, NULL);
+
+    make(root, "kubepods/burstable/pod-1/" A);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("+/kubepods/burstable/pod-1/" A));
+    make(root, "my-parent/" B); /* docker run --cgroup-parent */
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("+/my-parent/" B));
+    close_watch(root, watch);
+}
+
+static void takes_the_topmost_cgroup_of_a_container_only(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make(root, "libpod-" A ".scope/container");
+    make(root, "docker/" B "/docker/" A);
+    watch = open_watch(root, 0, NULL);
+    assert_int_equal(told.n, 2);
+    make(root, "docker/" B "/init");
+    assert_false(cb_cgroup_watch_process(watch));
+    close_watch(root, watch);
+    assert_int_equal(told.n, 4);
+}
+
+static void counts_plain_cgroups_that_match_a_pattern(void **state)
+{
+    static const char *const patterns[] = {"work/*", "system.slice/*.service"};
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 2, patterns);
+
+    make(root, "work/a");
+    make(root, "work/a/b");
+    make(root, "system.slice/cron.service");
+    make(root, "system.slice/x.mount");
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("+/work/a"));
+    assert_true(was_told("+/system.slice/cron.service"));
+    assert_int_equal(told.n, 2);
+    assert_int_equal(told.kind, CB_TARGET_CGROUP);
+    assert_string_equal(told.id, "");
+    close_watch(root, watch);
+}
+
+static void tells_a_directory_made_anew_from_the_old_one(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 0, NULL);
+
+    make(root, "docker/" A);
+    (void)cb_cgroup_watch_process(watch);
+    unmake(root, "docker/" A);
+    make(root, "docker/" B); /* takes the inode, so that A gets another one */
+    make(root, "docker/" A);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_string_equal(told.lines[0], "+/docker/" A);
+    assert_string_equal(told.lines[1], "-/docker/" A);
+    assert_true(was_told("+/docker/" B));
+    assert_int_equal(told.n, 4);
+    close_watch(root, watch);
+}
+
+static void a_short_life_leaves_nothing_behind(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 0, NULL);
+
+    for (int i = 0; i < 100; i++) {
+        make(root, "docker/x/y/" A);
+        unmake(root, "docker/x/y/" A);
+        unmake(root, "docker/x/y");
+        unmake(root, "docker/x");
+        unmake(root, "docker");
+        (void)cb_cgroup_watch_process(watch);
+    }
+    (void)cb_cgroup_watch_rescan(watch);
+    assert_true(told.n % 2 == 0);
+    assert_int_equal(cb_cgroup_watch_unwatched(watch), 0);
+    close_watch(root, watch);
+}
+
+static void a_rescan_finds_what_no_event_told(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make(root, "docker/" A);
+    watch = open_watch(root, 0, NULL);
+    make(root, "docker/" B);
+    unmake(root, "docker/" A);
+    make(root, "other/" A);
+    /* nothing processed: as if the queue had overflowed */
+    assert_true(cb_cgroup_watch_rescan(watch));
+    assert_true(was_told("+/docker/" B));
+    assert_true(was_told("-/docker/" A));
+    assert_true(was_told("+/other/" A));
+    assert_int_equal(told.n, 4);
+    /* the events that come late change nothing any more */
+    assert_false(cb_cgroup_watch_process(watch));
+    assert_false(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(told.n, 4);
+    close_watch(root, watch);
+}
+
+static void follows_a_rename(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make(root, "docker/" A);
+    watch = open_watch(root, 0, NULL);
+    assert_int_equal(renameat(root->fd, "docker/" A, root->fd, "docker/" B), 0);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("-/docker/" A));
+    assert_true(was_told("+/docker/" B));
+    close_watch(root, watch);
+}
+
+/* Fail the first call, then the second, ... and at last none: what is missed is found later. */
+static void every_failure_is_made_good_by_a_rescan(void **state)
+{
+    struct fake_root *root = *state;
+    int fds_before = count_open_fds();
+    int k;
+
+    make(root, "docker/" A);
+    for (k = 0; k < 32; k++) {
+        const struct cb_cgroup_options options = {
+            .dir_fd = root->fd, .born = born, .gone = gone, .context = &told};
+        struct cb_cgroup_watch *watch = NULL;
+        struct cb_err err = {0};
+        size_t at_once;
+        int r;
+
+        told.n = 0;
+        fault_arm(k);
+        r = cb_cgroup_watch_open(&options, &watch, &err);
+        fault_disarm();
+        at_once = told.n;
+        if (r == 0) {
+            (void)cb_cgroup_watch_rescan(watch);
+            assert_int_equal(told.n, 1);
+            unmake(root, "docker/" A);
+            (void)cb_cgroup_watch_process(watch);
+            assert_int_equal(told.n, 2);
+            make(root, "docker/" A);
+        } else {
+            assert_int_equal(r, -err.code);
+        }
+        watch = cb_cgroup_watch_close(watch);
+        assert_int_equal(count_open_fds(), fds_before);
+        if (at_once == 1 && k > 6)
+            break;
+    }
+    assert_in_range(k, 6, 31);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(finds_what_is_there_and_what_comes),
+        TEST(finds_a_container_below_parents_that_are_new_too),
+        TEST(takes_the_topmost_cgroup_of_a_container_only),
+        TEST(counts_plain_cgroups_that_match_a_pattern),
+        TEST(tells_a_directory_made_anew_from_the_old_one),
+        TEST(a_short_life_leaves_nothing_behind),
+        TEST(a_rescan_finds_what_no_event_told),
+        TEST(follows_a_rename),
+        TEST(every_failure_is_made_good_by_a_rescan),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
