@@ -220,6 +220,7 @@ static bool docker(void *arg, const struct fake_request *request, int fd)
     }
     if (strstr(path, "/kill")) {
         set(&w->killed);
+        fake_sleep_ms(50); /* the answer to wait comes first */
         return error_or(fd, w->kill_error, 409, 204, "");
     }
     if (strstr(path, "/wait"))
