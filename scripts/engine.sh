@@ -10,10 +10,8 @@ cd "$(dirname "$0")/.."
 
 start() {
   local dir=$1 socket=${2:-$1/docker.sock} pid
-  [ "$(id -u)" -eq 0 ] || die "a private Docker engine needs root: run it as root or with sudo"
   command -v dockerd >/dev/null || die "no dockerd here: install docker.io"
   [ ${#socket} -le 100 ] || die "the path $socket is too long for a socket: use a shorter TMPDIR"
-  mkdir -p "$dir"
   # The cgroup directory named docker is shared by all engines: it goes with us only if it came with us.
   compgen -G '/sys/fs/cgroup/*/docker' >/dev/null || [ -d /sys/fs/cgroup/docker ] ||
     touch "$dir/engine-made-cgroup"
@@ -91,6 +89,7 @@ unmount_below() {
 case ${1:-} in
 start | stop)
   [ $# -ge 2 ] || die "usage: scripts/engine.sh start DIR [SOCKET] | stop DIR"
+  [ "$(id -u)" -eq 0 ] || die "a private Docker engine needs root: run it as root or with sudo"
   [ "$1" != start ] || mkdir -p "$2"
   [ -d "$2" ] || exit 0
   "$1" "$(cd "$2" && pwd)" "${@:3}"

@@ -30,7 +30,10 @@ holds() { /usr/bin/python3 -c "import sys; sys.exit(not ($1))"; }
 # Two at once. They stay when they have been busy, so that their whole CPU time can be read.
 full=$(container full 0 'busy 6; sleep 60')
 quarter=$(container quarter 250000 'busy 6; sleep 60')
-start "$full" & start "$quarter" & wait
+start "$full" &
+started=$!
+start "$quarter"
+wait $started
 sleep 6.5
 end=$(boottime)
 ok "the time of both containers is stored" wait_for 10 covers "$end"
@@ -68,7 +71,7 @@ is "no container is left" '[]' "$(api GET '/containers/json?all=1')"
 # The house is in order
 curl -sf "$formula_url/metrics" >"$T/metrics"
 is "cbformula found no violation of conservation" 0 \
-  "$(awk '/^cbwatts_[a-z_]*violations/ { n += $NF; seen = 1 } END { print seen ? n : "no such metric" }' "$T/metrics")"
+  "$(awk '/^cb_formula_conservation_violations_total/ { n += $NF; seen = 1 } END { print seen ? n : "no such metric" }' "$T/metrics")"
 for p in cbsensor cbformula; do
   pid=$(saved_pid "$T/$p.pid")
   kill -TERM "$pid"

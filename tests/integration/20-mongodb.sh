@@ -53,4 +53,9 @@ END
 look() { /usr/bin/python3 "$T/look.py" "$uri" "$T/recap.json"; }
 ok "both recaps are there once, with the listener's names and whole-machine joules" wait_for 30 look
 look | sed 's/^/# /'
+
+export HOME=$T CBWATTS_MONGODB=$uri IPYTHONDIR=$T/ipython MPLCONFIGDIR=$T/mpl
+ok "the notebook runs over MongoDB" \
+  /usr/bin/jupyter nbconvert --to markdown --execute --output-dir "$T/out" notebooks/recaps.ipynb
+like "and shows both tests" '<td>early</td>.*<td>late</td>' "$(tr '\n' ' ' <"$T/out/recaps.md")"
 done_testing

@@ -14,7 +14,7 @@ refuses() {
   timeout 30 "$@" >"$T/out" 2>"$T/err" </dev/null
   code=$?
   [ "$want" = some ] && [ $code -ne 0 ] && [ $code -lt 124 ] && want=$code
-  if [ $code = "$want" ] && [ "$(wc -l <"$T/err")" -eq 1 ] && grep -qiE "$pattern" "$T/err" && [ ! -s "$T/out" ]; then
+  if [ $code = "$want" ] && [ "$(wc -l <"$T/err")" -eq 1 ] && grep -qiE -e "$pattern" "$T/err" && [ ! -s "$T/out" ]; then
     pass "$name"
   else
     fail "$name" "exit code $code, want $want and one line like $pattern, got:"$'\n'"$(cat "$T/err" "$T/out")"
@@ -67,6 +67,10 @@ refuses "cbformula with a read-only state directory" some "$T/ro.*--state-dir|--
   "$BIN/cbformula" --state-dir "$T/ro/formula" --listen "tcp://127.0.0.1:$(free_port)" --http "127.0.0.1:$(free_port)"
 refuses "cbsensor as an ordinary user" some 'root|sudo|CAP_|capabilit|rights' \
   "${nobody[@]}" "$BIN/cbsensor" --state-dir "$T/nobody" --formula tcp://127.0.0.1:1
+mkdir "$T/own" && cp "$T/formula/formula.pub" "$T/own/" && chown -R 65534:65534 "$T/own" &&
+  "${nobody[@]}" "$BIN/cbsensor" --state-dir "$T/own" --print-key >/dev/null
+refuses "cbsensor as an ordinary user with a state directory" some 'root|sudo|CAP_|capabilit|rights' \
+  "${nobody[@]}" "$BIN/cbsensor" --state-dir "$T/own" --formula tcp://127.0.0.1:1 --formula-key "$T/own/formula.pub"
 refuses "cbformula as an ordinary user without a state directory of its own" some '--state-dir|rights|permission' \
   "${nobody[@]}" "$BIN/cbformula" --state-dir "$T/nobody" --listen "tcp://127.0.0.1:$(free_port)" \
   --http "127.0.0.1:$(free_port)"
@@ -79,5 +83,5 @@ done
 refuses "the set-up on another distribution" some 'no apt-get.*install' env PATH="$T/bin" scripts/setup.sh test
 
 # of what was refused nothing runs on
-is "nothing half-started is left" "" "$(pgrep -af -- "--state-dir $T/(f2|ro|nobody)")"
+is "nothing half-started is left" "" "$(pgrep -af -- "--state-dir $T/(f2|ro|nobody|own)")"
 done_testing
