@@ -34,7 +34,7 @@ static void format_value(char *text, size_t size, const struct cb_opt *opt, doub
     if (opt->type == CB_OPT_DURATION)
         for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
             if (value >= units[i].ns) {
-                (void)snprintf(text, size, "%g%s", value / units[i].ns, units[i].unit);
+                (void)snprintf(text, size, "%.12g%s", value / units[i].ns, units[i].unit);
                 return;
             }
     (void)snprintf(text, size, opt->type == CB_OPT_DURATION && value > 0 ? "%gns" : "%.15g", value);
@@ -174,17 +174,20 @@ static const struct cb_opt *find_short(const struct cb_opt *opts, char key)
     return NULL;
 }
 
-/* A list's default is what holds when the user names nothing. */
-static void drop_default_list(const struct cb_opt *opt, void *config)
+/* The command line replaces the list that the default or the environment gave. */
+static void drop_earlier_list(const struct cb_opt *opt, const char *prefix, void *config)
 {
     struct cb_opt_list *list = member(config, opt);
+    char name[ENV_NAME_MAX];
+    const char *variable = env_name(opt, prefix, name);
 
-    if (opt->type == CB_OPT_LIST && opt->def && list->n == 1 && list->at[0] == opt->def)
+    if (opt->type == CB_OPT_LIST && list->n == 1 &&
+        (list->at[0] == opt->def || (variable && list->at[0] == getenv(variable))))
         list->n = 0;
 }
 
-static int parse_one(const struct cb_opt *opts, char **argv, int *i, void *config,
-                     struct cb_err *err)
+static int parse_one(const struct cb_opt *opts, const char *prefix, char **argv, int *i,
+                     void *config, struct cb_err *err)
 {
     const char *arg = argv[*i];
     const char *value = NULL;
@@ -220,7 +223,7 @@ static int parse_one(const struct cb_opt *opts, char **argv, int *i, void *confi
         (*i)++;
     }
     (*i)++;
-    drop_default_list(opt, config);
+    drop_earlier_list(opt, prefix, config);
 
     char where[64];
 
@@ -239,7 +242,7 @@ int cb_config_parse(const struct cb_opt *opts, const char *env_prefix, int argc,
             i++;
             break;
         }
-        r = parse_one(opts, argv, &i, config, err);
+        r = parse_one(opts, env_prefix, argv, &i, config, err);
     }
     if (r == 0)
         *ret_next = i;
