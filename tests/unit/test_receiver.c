@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formula/receiver.h"
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/log.h"
+#include "tests/support/sensor_fixture.h"
+#include "tests/support/store_fixture.h"
+
+#define SECOND UINT64_C(1000000000)
+
+/* A whole receiving end, with a real link, and keys for two sensors. */
+struct end {
+    struct store_fixture *f;
+    struct cb_store *store; /* the receiver's own */
+    struct cb_known *known;
+    struct cb_totals *totals;
+    struct cb_notify notify;
+    struct cb_ingest_stats stats;
+    struct cb_link_server *server;
+    struct cb_receiver *receiver;
+    struct cb_keys server_keys, sensor_keys[2];
+    struct sensor_fixture sensor;
+};
+
+static void must(int r, const struct cb_err *err)
+{
+    if (r < 0)
+        fail_msg("%s", err->text);
+}
+
+static void start(struct end *e)
+{
+    struct cb_err err = {0};
+    struct cb_link_server_options link = {.endpoint = "tcp://127.0.0.1:*",
+                                          .keys = &e->server_keys,
+                                          .admit = cb_receiver_admit,
+                                          .credit = 8};
+    struct cb_ingest_options options = {
+        .notify = &e->notify, .stats = &e->stats, .commit_ns = SECOND / 20};
+
+    must(cb_store_open(e->f->path, CB_STORE_OWNER, &e->store, &err), &err);
+    must(cb_known_open(e->f->root->fd, &e->known, &err), &err);
+    e->totals = cb_totals_new();
+    assert_non_null(e->totals);
+    link.admit_context = e->known;
+    must(cb_link_server_open(&link, &e->server, &err), &err);
+    options.store = e->store;
+    options.known = e->known;
+    options.totals = e->totals;
+    must(cb_receiver_start(e->server, &options, &e->receiver, &err), &err);
+}
+
+static void stop(struct end *e)
+{
+    e->receiver = cb_receiver_stop(e->receiver);
+    e->server = cb_link_server_close(e->server);
+    e->totals = cb_totals_free(e->totals);
+    e->known = cb_known_close(e->known);
+    e->store = cb_store_close(e->store);
+}
+
+static void make_keys(const struct end *e, const char *name, struct cb_keys *ret_keys)
+{
+    struct cb_err err = {0};
+    char public_name[32];
+    bool made;
+
+    (void)snprintf(public_name, sizeof(public_name), "%s.pub", name);
+    must(cb_keys_open(e->f->root->fd, name, public_name, ret_keys, &made, &err), &err);
+}
+
+static int setup(void **state)
+{
+    struct end *e = calloc(1, sizeof(*e));
+    void *f = NULL;
+
+    assert_non_null(e);
+    cb_log_init("test", CB_LOG_ERR, false);
+    assert_int_equal(store_fixture_setup(&f), 0);
+    e->f = f;
+    e->sensor = (struct sensor_fixture){.name = "node1",
+                                        .boot_id = FIXTURE_BOOT,
+                                        .start_id = FIXTURE_START,
+                                        .seed = 5,
+                                        .length_ns = SECOND / 10,
+                                        .t0_ns = SECOND,
+                                        .dictionary = true};
+    make_keys(e, "server", &e->server_keys);
+    make_keys(e, "one", &e->sensor_keys[0]);
+    make_keys(e, "two", &e->sensor_keys[1]);
+    must(cb_known_add(e->f->root->fd, "node1", e->sensor_keys[0].public_key, NULL), NULL);
+    cb_notify_init(&e->notify);
+    start(e);
+    *state = e;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct end *e = *state;
+    void *f = e->f;
+
+    stop(e);
+    cb_notify_fini(&e->notify);
+    e->sensor.encoder = cb_frame_encoder_free(e->sensor.encoder);
+    free(e);
+    return store_fixture_teardown(&f);
+}
+
+static struct cb_link_client *connect_as(struct end *e, const struct cb_keys *keys)
+{
+    struct cb_link_client_options options = {.endpoint = cb_link_server_endpoint(e->server),
+                                             .keys = keys,
+                                             .server_key = e->server_keys.public_key,
+                                             .sensor = e->sensor.name,
+                                             .boot_id = e->sensor.boot_id,
+                                             .start_id = e->sensor.start_id,
+                                             .version = "test",
+                                             .heartbeat_ns = SECOND / 5};
+    struct cb_link_client *client = NULL;
+    struct cb_err err = {0};
+
+    must(cb_link_client_open(&options, &client, &err), &err);
+    return client;
+}
+
+/* Wait for the next event other than "nothing". */
+static enum cb_link_event_kind next(struct cb_link_client *client, struct cb_link_event *event)
+{
+    struct cb_err err = {0};
+
+    for (int i = 0; i < 100; i++) {
+        must(cb_link_client_poll(client, SECOND / 10, -1, event, &err), &err);
+        if (event->kind != CB_LINK_NONE)
+            return event->kind;
+    }
+    return CB_LINK_NONE;
+}
+
+static void send_frame(struct end *e, struct cb_link_client *client, uint64_t seq)
+{
+    struct cb_err err = {0};
+    const uint8_t *bytes;
+    size_t size;
+
+    sensor_fixture_frame(&e->sensor, seq, &bytes, &size);
+    must(cb_link_client_send(client, e->sensor.start_id, seq, bytes, size, &err), &err);
+}
+
+/* Until everything up to @seq is acknowledged. */
+static void until_acked(struct cb_link_client *client, uint64_t seq)
+{
+    struct cb_link_event event = {.seq = 0};
+
+    while (event.seq < seq)
+        assert_int_equal(next(client, &event), CB_LINK_ACK);
+}
+
+static uint64_t frames_stored(const struct end *e, const char *name)
+{
+    struct cb_store_machine machine;
+
+    assert_int_equal(cb_store_machine(e->f->store, name, &machine, NULL), 0);
+    return machine.frames;
+}
+
+static void frames_go_over_the_link_into_the_store_and_are_acknowledged(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
+    struct cb_link_event event;
+
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    assert_int_equal(event.credit, 8);
+    for (uint64_t seq = 1; seq <= 8; seq++)
+        send_frame(e, client, seq);
+    until_acked(client, 8);
+    assert_int_equal(frames_stored(e, "node1"), 8); /* durable before the ack */
+    client = cb_link_client_close(client);
+}
+
+static void what_was_acknowledged_is_there_after_a_restart_and_not_twice(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
+    struct cb_link_event event;
+
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        send_frame(e, client, seq);
+    until_acked(client, 5);
+    client = cb_link_client_close(client);
+    stop(e);
+    start(e);
+    client = connect_as(e, &e->sensor_keys[0]);
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    for (uint64_t seq = 4; seq <= 9; seq++)
+        send_frame(e, client, seq);
+    until_acked(client, 9);
+    assert_int_equal(frames_stored(e, "node1"), 9);
+    client = cb_link_client_close(client);
+}
+
+static void a_stranger_gets_silence_until_its_key_is_added(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client;
+    struct cb_link_event event = {.seq = 0};
+
+    cb_log_init("test", CB_LOG_ERR, false);
+    e->sensor.name = "node2";
+    client = connect_as(e, &e->sensor_keys[1]);
+    assert_int_equal(next(client, &event), CB_LINK_DOWN);
+    must(cb_known_add(e->f->root->fd, "node2", e->sensor_keys[1].public_key, NULL), NULL);
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    send_frame(e, client, 1);
+    until_acked(client, 1);
+    assert_int_equal(frames_stored(e, "node2"), 1);
+    client = cb_link_client_close(client);
+}
+
+static void a_bad_frame_is_refused_and_the_next_is_taken(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
+    struct cb_link_event event;
+    struct cb_err err = {0};
+
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    must(cb_link_client_send(client, e->sensor.start_id, 1, (const uint8_t *)"abc", 3, &err), &err);
+    assert_int_equal(next(client, &event), CB_LINK_REFUSED);
+    assert_int_equal(event.seq, 1);
+    assert_true(event.text[0] != '\0');
+    send_frame(e, client, 2);
+    until_acked(client, 2);
+    client = cb_link_client_close(client);
+}
+
+static void stopping_commits_what_came(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
+    struct cb_link_event event;
+
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    send_frame(e, client, 1);
+    until_acked(client, 1);
+    stop(e);
+    start(e);
+    client = cb_link_client_close(client);
+    assert_int_equal(frames_stored(e, "node1"), 1);
+
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    assert_int_equal(cb_store_snapshot(e->f->store, 1, &bytes, &size, NULL), 0);
+    assert_true(size > 0);
+    free(bytes);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(frames_go_over_the_link_into_the_store_and_are_acknowledged),
+        TEST(what_was_acknowledged_is_there_after_a_restart_and_not_twice),
+        TEST(a_stranger_gets_silence_until_its_key_is_added),
+        TEST(a_bad_frame_is_refused_and_the_next_is_taken),
+        TEST(stopping_commits_what_came),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
