@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_docker.c - sensor/docker.c against files and a made-up engine on a unix socket. The texts
+ * are cut from what Docker 20.10.24 answered on the build machine (2026-11-22). */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/err.h"
+#include "lib/frame.h"
+#include "sensor/docker.h"
+#include "tests/support/fake_root.h"
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define JSON                                                                                       \
+    "{\"Id\":\"" A "\",\"Name\":\"/web\",\"State\":{\"Running\":true},"                            \
+    "\"Config\":{\"Hostname\":\"a\",\"Image\":\"cb/busy\",\"Labels\":{\"a\":\"b\",\"n\":1}}}"
+
+static int parse(const char *json, struct cb_docker_answer *answer)
+{
+    *answer = (struct cb_docker_answer){0};
+    return cb_docker_parse(json, strlen(json), answer, NULL);
+}
+
+static void takes_name_image_and_labels(void **state)
+{
+    struct cb_docker_answer answer;
+
+    (void)state;
+    assert_int_equal(parse(JSON, &answer), 0);
+    assert_true(answer.found);
+    assert_string_equal(answer.name, "web");
+    assert_string_equal(answer.image, "cb/busy");
+    assert_string_equal(answer.labels, "{\"a\":\"b\"}");
+    cb_docker_answer_fini(&answer);
+}
+
+static void leaves_unknown_what_has_another_form(void **state)
+{
+    static const char *const odd[] = {
+        "{}",
+        "{\"Name\":5,\"Config\":[]}",
+        "{\"Name\":\"/\",\"Config\":{\"Image\":\"\",\"Labels\":null}}",
+        "{\"Config\":{\"Labels\":{}}}",
+    };
+    struct cb_docker_answer answer;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        assert_int_equal(parse(odd[i], &answer), 0);
+        assert_null(answer.name);
+        assert_null(answer.image);
+        assert_null(answer.labels);
+    }
+}
+
+static void refuses_what_is_no_object(void **state)
+{
+    static const char *const bad[] = {"", "[]", "5", "{", "{\"Name\":\"\\u0000\"}", "{}{}"};
+    struct cb_docker_answer answer;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(parse(bad[i], &answer), -EINVAL);
+        assert_false(answer.found);
+    }
+}
+
+static void leaves_out_what_is_too_long_for_a_frame(void **state)
+{
+    static char json[CB_FRAME_MAX_TEXT + 100];
+    struct cb_docker_answer answer;
+
+    (void)state;
+    (void)snprintf(json, sizeof(json), "{\"Name\":\"%0*d\"}", CB_FRAME_MAX_TEXT, 1);
+    assert_int_equal(parse(json, &answer), 0);
+    assert_null(answer.name);
+}
+
+/* ---- the thread ---- */
+
+static struct cb_docker_answer wait_answer(struct cb_docker *docker)
+{
+    struct pollfd fd = {.fd = cb_docker_fd(docker), .events = POLLIN};
+    struct cb_docker_answer answer = {0};
+
+    do /* the descriptor may still tell of an answer that is taken */
+        assert_int_equal(poll(&fd, 1, 10000), 1);
+    while (!cb_docker_take(docker, &answer));
+    return answer;
+}
+
+static void reads_dockers_own_file(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_docker *docker = NULL;
+    struct cb_docker_answer answer;
+
+    fake_root_put(root, "var/lib/docker/containers/" A "/config.v2.json", "%s", JSON);
+    assert_int_equal(cb_docker_open(root->fd, "", &docker, NULL), 0);
+    assert_false(cb_docker_take(docker, &answer));
+    assert_true(cb_docker_ask(docker, A));
+    answer = wait_answer(docker);
+    assert_string_equal(answer.id, A);
+    assert_true(answer.found);
+    assert_string_equal(answer.name, "web");
+    cb_docker_answer_fini(&answer);
+    assert_true(cb_docker_ask(docker, B));
+    answer = wait_answer(docker);
+    assert_string_equal(answer.id, B);
+    assert_false(answer.found);
+    cb_docker_answer_fini(&answer);
+    assert_false(cb_docker_take(docker, &answer));
+    docker = cb_docker_close(docker);
+}
+
+struct engine {
+    int listen_fd;
+    const char *reply; /* NULL: hang up at once */
+    char request[1024];
+    pthread_t thread;
+};
+
+static void *serve(void *context)
+{
+    struct engine *engine = context;
+    int fd = accept(engine->listen_fd, NULL, NULL);
+    size_t n = 0;
+
+    while (fd >= 0 && n + 1 < sizeof(engine->request) && !strstr(engine->request, "\r\n\r\n")) {
+        ssize_t got = read(fd, engine->request + n, sizeof(engine->request) - 1 - n);
+
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+    }
+    if (fd >= 0 && engine->reply)
+        (void)!write(fd, engine->reply, strlen(engine->reply));
+    if (fd >= 0)
+        (void)close(fd);
+    return NULL;
+}
+
+static void start_engine(struct engine *engine, const struct fake_root *root, char host[128])
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/docker.sock", root->dir);
+    (void)snprintf(host, 128, "unix://%s", address.sun_path);
+    engine->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(engine->listen_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(engine->listen_fd, 5), 0);
+    assert_int_equal(pthread_create(&engine->thread, NULL, serve, engine), 0);
+}
+
+static void stop_engine(struct engine *engine)
+{
+    assert_int_equal(pthread_join(engine->thread, NULL), 0);
+    (void)close(engine->listen_fd);
+}
+
+static struct cb_docker_answer ask_engine(struct fake_root *root, const char *reply,
+                                          struct engine *engine)
+{
+    struct cb_docker *docker = NULL;
+    struct cb_docker_answer answer;
+    char host[128];
+
+    *engine = (struct engine){.reply = reply};
+    start_engine(engine, root, host);
+    assert_int_equal(cb_docker_open(root->fd, host, &docker, NULL), 0);
+    assert_true(cb_docker_ask(docker, A));
+    answer = wait_answer(docker);
+    docker = cb_docker_close(docker);
+    stop_engine(engine);
+    return answer;
+}
+
+static void asks_the_engine_first(void **state)
+{
+    struct fake_root *root = *state;
+    struct engine engine;
+    struct cb_docker_answer answer;
+    char reply[1024];
+
+    fake_root_put(root, "var/lib/docker/containers/" A "/config.v2.json", "{\"Name\":\"/file\"}");
+    (void)snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+                   strlen(JSON), JSON);
+    answer = ask_engine(root, reply, &engine);
+    assert_string_equal(answer.name, "web");
+    assert_non_null(strstr(engine.request, "GET /containers/" A "/json HTTP/1.1"));
+    cb_docker_answer_fini(&answer);
+}
+
+static void takes_the_file_when_the_engine_is_of_no_help(void **state)
+{
+    static const char *const replies[] = {
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 24\r\n\r\n{\"message\":\"No such ...\"}",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{]}",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{",
+        "rubbish\r\n\r\n",
+        NULL,
+    };
+    struct fake_root *root = *state;
+
+    fake_root_put(root, "var/lib/docker/containers/" A "/config.v2.json", "{\"Name\":\"/file\"}");
+    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+        struct engine engine;
+        struct cb_docker_answer answer = ask_engine(root, replies[i], &engine);
+
+        assert_true(answer.found);
+        assert_string_equal(answer.name, "file");
+        cb_docker_answer_fini(&answer);
+        assert_int_equal(unlinkat(root->fd, "docker.sock", 0), 0);
+    }
+}
+
+static void a_slow_engine_does_not_hold_up_the_end(void **state)
+{
+    struct fake_root *root = *state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct cb_docker *docker = NULL;
+    char host[128];
+    int fds_before = count_open_fds();
+    int listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", root->dir);
+    (void)snprintf(host, sizeof(host), "unix://%s", address.sun_path);
+    assert_int_equal(bind(listen_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listen_fd, 5), 0); /* and never an accept */
+    assert_int_equal(cb_docker_open(root->fd, host, &docker, NULL), 0);
+    for (int i = 0; i < 100; i++)
+        assert_true(cb_docker_ask(docker, A));
+    docker = cb_docker_close(docker);
+    (void)close(listen_fd);
+    assert_int_equal(count_open_fds(), fds_before);
+}
+
+static void holds_no_more_questions_than_it_can(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_docker *docker = NULL;
+    size_t asked = 0;
+
+    /* the thread works them off meanwhile, so more than the room may pass, but never block */
+    assert_int_equal(cb_docker_open(root->fd, "", &docker, NULL), 0);
+    for (size_t i = 0; i < 20000; i++)
+        asked += cb_docker_ask(docker, B);
+    assert_in_range(asked, 4096, 20000);
+    docker = cb_docker_close(docker);
+}
+
+static void refuses_other_addresses(void **state)
+{
+    static const char *const bad[] = {"tcp://127.0.0.1:2375", "unix://", "unix://relative",
+                                      "/var/run/docker.sock"};
+    struct fake_root *root = *state;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct cb_docker *docker = NULL;
+        struct cb_err err = {0};
+
+        assert_int_equal(cb_docker_open(root->fd, bad[i], &docker, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "unix://"));
+        assert_null(docker);
+    }
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(takes_name_image_and_labels),
+        cmocka_unit_test(leaves_unknown_what_has_another_form),
+        cmocka_unit_test(refuses_what_is_no_object),
+        cmocka_unit_test(leaves_out_what_is_too_long_for_a_frame),
+        TEST(reads_dockers_own_file),
+        TEST(asks_the_engine_first),
+        TEST(takes_the_file_when_the_engine_is_of_no_help),
+        TEST(a_slow_engine_does_not_hold_up_the_end),
+        TEST(holds_no_more_questions_than_it_can),
+        TEST(refuses_other_addresses),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
