@@ -198,7 +198,7 @@ int cb_docker_client_open(const char *host, int wake_fd, struct cb_docker_client
         }
     }
     if (r < 0) {
-        client = cb_docker_client_close(client);
+        (void)cb_docker_client_close(client);
         return r;
     }
     *ret_client = client;

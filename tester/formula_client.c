@@ -120,7 +120,7 @@ int cb_formula_client_open(const char *url, int wake_fd, struct cb_formula_clien
     if (r == 0)
         r = check_health(client, &why);
     if (r < 0) {
-        client = cb_formula_client_close(client);
+        (void)cb_formula_client_close(client);
         return cb_err_set(
             err, -r,
             "cannot reach cbformula at %.120s (%.200s): start it, or set " CB_ENV_FORMULA_URL, url,

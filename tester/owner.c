@@ -105,7 +105,7 @@ int cb_owner_parse(const char *text, struct cb_owner *ret_owner)
 bool cb_owner_is_dead(int root_fd, const struct cb_owner *self, const struct cb_owner *owner,
                       bool running)
 {
-    uint64_t ticks;
+    uint64_t ticks = 0;
 
     if (strcmp(self->boot_id, owner->boot_id) != 0)
         return !running;

@@ -124,6 +124,7 @@ static void domain_rows(struct page *page, const char *phase, unsigned socket, c
         const struct cb_report_phase *p = find_phase(&page->reports[c], phase);
 
         sums[c] = sums_of(p, socket, domain);
+        cb_table_set(page->table, c, "-");
         for (size_t i = 0; p && i < p->n_domains; i++)
             if (p->domains[i].socket == socket && strcmp(p->domains[i].domain, domain) == 0)
                 cb_table_set(page->table, c, "%s", p->domains[i].source);
@@ -274,8 +275,8 @@ static void print_safe(FILE *out, const char *text)
 
 static int by_joules(const void *a, const void *b)
 {
-    uint64_t x = (*(const struct cb_report_other *const *)a)->dynamic_uj;
-    uint64_t y = (*(const struct cb_report_other *const *)b)->dynamic_uj;
+    uint64_t x = ((const struct cb_report_other *)a)->dynamic_uj;
+    uint64_t y = ((const struct cb_report_other *)b)->dynamic_uj;
 
     return x < y ? 1 : x > y ? -1 : 0;
 }
@@ -284,7 +285,7 @@ static int by_joules(const void *a, const void *b)
 static int print_others(const struct cb_report *report, FILE *out)
 {
     const char *marked = mark(has_estimate(report));
-    cb_auto_free const struct cb_report_other **sorted =
+    cb_auto_free struct cb_report_other *sorted =
         calloc(report->n_others ? report->n_others : 1, sizeof(*sorted));
     double rest_j = 0;
 
@@ -292,20 +293,19 @@ static int print_others(const struct cb_report *report, FILE *out)
         return -ENOMEM;
     if (report->n_others == 0)
         return 0;
-    for (size_t i = 0; i < report->n_others; i++)
-        sorted[i] = &report->others[i];
+    memcpy(sorted, report->others, report->n_others * sizeof(*sorted));
     qsort(sorted, report->n_others, sizeof(*sorted), by_joules);
     (void)fputs("other containers during ", out);
     print_safe(out, report->name);
     for (size_t i = 0; i < report->n_others; i++) {
-        double joules = (double)sorted[i]->dynamic_uj / 1e6;
+        double joules = (double)sorted[i].dynamic_uj / 1e6;
 
         if (i >= OTHERS_SHOWN) {
             rest_j += joules;
             continue;
         }
         (void)fputs(i == 0 ? ": " : ", ", out);
-        print_safe(out, sorted[i]->name);
+        print_safe(out, sorted[i].name);
         (void)fprintf(out, " %.3f J%s", joules, marked);
     }
     if (report->n_others > OTHERS_SHOWN)

@@ -69,7 +69,7 @@ static int check_sum(const struct cb_report_domain *d, struct cb_err *err)
 
 static int take_domain(const json_t *from, struct cb_report_domain *ret, struct cb_err *err)
 {
-    struct cb_report_domain d = {0};
+    struct cb_report_domain d = {.domain = "", .source = ""};
     const struct {
         const char *key;
         uint64_t *to;
@@ -187,7 +187,8 @@ static int take_report(json_t *from, struct cb_report *ret_report, struct cb_err
         {"idle_policy", &report.idle_policy, true},
     };
     const json_t *code = json_object_get(from, "exit_code");
-    int r = 0;
+    const char *refusal = json_string_value(json_object_get(from, "error"));
+    int r = refusal ? cb_err_set(err, EBADMSG, "cbformula says: %s", refusal) : 0;
 
     for (size_t i = 0; r == 0 && i < sizeof(texts) / sizeof(texts[0]); i++) {
         const json_t *value = json_object_get(from, texts[i].key);

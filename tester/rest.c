@@ -55,7 +55,7 @@ int cb_rest_new(const char *address, int wake_fd, struct cb_rest **ret_rest, str
     rest->base = strdup(is_unix ? "http://localhost" : address);
     rest->socket_path = is_unix ? strdup(address + strlen(UNIX_SCHEME)) : NULL;
     if (!rest->multi || !rest->base || (is_unix && !rest->socket_path)) {
-        rest = cb_rest_free(rest);
+        (void)cb_rest_free(rest);
         return cb_err_set(err, ENOMEM, "out of memory");
     }
     for (size_t n = strlen(rest->base); n > 0 && rest->base[n - 1] == '/'; n--)
@@ -201,7 +201,7 @@ int cb_rest_start(struct cb_rest *rest, const struct cb_rest_request *request, c
     t->body = calloc(1, 1);
     if (!t->easy || !t->body || set_up(t, request) < 0 ||
         curl_multi_add_handle(rest->multi, t->easy) != CURLM_OK) {
-        t = cb_rest_transfer_free(t);
+        (void)cb_rest_transfer_free(t);
         return cb_err_set(err, ENOMEM, "libcurl cannot prepare the request");
     }
     *ret_transfer = t;
@@ -319,10 +319,10 @@ int cb_rest_call(struct cb_rest *rest, const struct cb_rest_request *request,
                  struct cb_rest_reply *ret_reply, struct cb_err *err)
 {
     uint64_t end_ns = cb_clock_boot_ns() + request->timeout_ns;
-    struct cb_rest_transfer *t;
+    struct cb_rest_transfer *t = NULL;
     int r = cb_rest_start(rest, request, NULL, NULL, &t, err);
 
-    if (r < 0)
+    if (r < 0 || !t)
         return r;
     while (r == 0 && !t->done) {
         uint64_t now_ns = cb_clock_boot_ns();
@@ -336,7 +336,7 @@ int cb_rest_call(struct cb_rest *rest, const struct cb_rest_request *request,
     /* A reply that is there counts, even when the wake came with it. */
     if (t->done)
         r = cb_rest_result(t, ret_reply, err);
-    t = cb_rest_transfer_free(t);
+    (void)cb_rest_transfer_free(t);
     return r;
 }
 

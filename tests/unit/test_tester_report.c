@@ -97,6 +97,7 @@ static void refuses_what_does_not_sum_or_is_no_recap(void **state)
         {"\"covered_seconds\":1.0", "\"covered_seconds\":null", "covered_seconds"},
         {"\"cpu_seconds\":4.5", "\"cpu_seconds\":\"4.5\"", "cpu_seconds"},
         {"\"phase\":\"warmup\"", "\"phase\":null", "phase"},
+        {"\"new\":1}", "\"error\":\"no such test\"}", "cbformula says: no such test"},
         {"\"new\":1}", "\"new\":1", "not JSON"},
         {"\"new\":1}", "\"name\":1}", "not JSON"},
     };
