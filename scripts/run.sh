@@ -33,7 +33,7 @@ measure() {
   shift
   say "measuring: cbtester $*"
   in_foreground env DOCKER_HOST="unix://$engine_socket" CBFORMULA_URL="$formula_url" \
-    "$BIN/cbtester" --json "$@" >"$T/$name.json"
+    "$BIN/cbtester" --json --idle proportional "$@" >"$T/$name.json"
 }
 
 trap 'exit 130' INT

@@ -28,6 +28,8 @@ needs_test='
 libcmocka-dev lib:cmocka
 liblapacke-dev inc:lapacke.h
 clang cmd:clang
+libbpf-dev lib:libbpf
+bpftool cmd:bpftool
 clang-format cmd:clang-format
 libclang-rt-14-dev cmd:clang
 git cmd:git

@@ -90,6 +90,7 @@ spawn() {
   later stop_pid $!
 }
 done_testing() {
+  cd "$TOP" || exit
   _run_later
   ok "nothing stays behind" wait_for 5 _stays_behind
   echo "1..$_n"
