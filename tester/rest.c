@@ -281,6 +281,8 @@ static int curl_error(const struct cb_rest_transfer *t, struct cb_err *err)
             return cb_err_set(err, EACCES, "no rights to connect");
         if (os == ENOENT)
             return cb_err_set(err, ENOENT, "no such socket");
+        if (t->rest->socket_path)
+            return cb_err_set(err, ECONNREFUSED, "nobody listens on the socket");
         return cb_err_set(err, ECONNREFUSED, "%s", text);
     case CURLE_OPERATION_TIMEDOUT:
         return cb_err_set(err, ETIMEDOUT, "%s", text);

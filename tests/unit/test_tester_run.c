@@ -608,6 +608,8 @@ static void says_what_is_missing_before_anything_starts(void **state)
     assert_one_line(w, "no such image 'img': docker pull img, or use --pull");
     assert_int_equal(run(w, "--docker-host unix:///nowhere/docker.sock img"), 125);
     assert_one_line(w, "cannot reach Docker at unix:///nowhere/docker.sock");
+    assert_int_equal(run(w, "--docker-host unix:///proc/version img"), 125);
+    assert_one_line(w, "nobody listens on the socket");
     assert_int_equal(run(w, "--docker-host tcp://127.0.0.1:1 img"), 125);
     assert_one_line(w, "is not unix:///path");
     assert_int_equal(run(w, "--formula http://127.0.0.1:1 img"), 125);
