@@ -18,7 +18,8 @@
 #define IDLE_W_PER_CPU 1.3
 #define MAX_W_PER_CPU 6.4
 /* Half-width of the 95 % interval as a ratio: with the defaults, from leaving out one processor at
- * a time (108 %); with the user's own two end points only the curve's bend remains (62 %). */
+ * a time (108 to 109 %); with the user's own two end points only the curve's bend remains (62 %).
+ */
 #define DEFAULT_UNCERTAINTY 1.1
 #define OWN_UNCERTAINTY 0.65
 
