@@ -6,7 +6,10 @@
  *           A client says hello after every (re)connection and before any frame; the server
  *           answers welcome with its epoch (random for each server start) and how many frames may
  *           be unacknowledged (credit). An ack for (start_id, seq) covers every lower seq of that
- *           start. A refusal names a frame that will never be accepted, and why.
+ *           start. A refusal of a frame (seq > 0) says that it will never be accepted, and why: the
+ *           sensor puts it aside, counts it as lost and goes on. A refusal of the sensor (seq 0:
+ *           another key, an unknown format version, a limit) loses nothing: the sensor keeps its
+ *           frames and says hello again later.
  * Messages  Multipart, the first part "CBW1" and one letter: H hello, F frame, P ping (client);
  *           W welcome, A ack, R refusal, P pong (server). docs/link.md gives every part.
  *           Anything else is counted and ignored: a stranger learns nothing.
