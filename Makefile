@@ -24,18 +24,25 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-st
 PKGS := libmongoc-1.0 libbson-1.0 libzmq libcurl sqlite3 libmicrohttpd jansson libcap-ng libzstd zlib
 # -isystem: warnings are about our code, not about the libraries' headers
 PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
-ALL_CPPFLAGS = -I. -D_GNU_SOURCE -include lib/banned.h $(PKG_CFLAGS) $(CPPFLAGS)
+# BPF counting is built where its tools are; without them cbsensor says so when it is asked for.
+# BPF=0 leaves it out in any case.
+BPF := $(or $(BPF),$(shell PATH=$$PATH:/usr/sbin; command -v bpftool >/dev/null && \
+	command -v clang >/dev/null && pkg-config --exists libbpf && echo 1 || echo 0))
+BPF_SKELETON := $(if $(filter 1,$(BPF)),build/bpf/count.skel.h)
+ALL_CPPFLAGS = -I. -isystem build/bpf -D_GNU_SOURCE -DCB_HAVE_BPF=$(BPF) -include lib/banned.h \
+	$(PKG_CFLAGS) $(CPPFLAGS)
 # -ffp-contract=off: a replay gives the same bits (docs/design.md, Delivery)
 ALL_CFLAGS = -std=gnu11 -MMD -MP -fno-common -fstack-protector-strong -ffp-contract=off -pthread \
 	$(WARN) $(if $(DEVELOPER),-Werror) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS_lib := -lbson-1.0 -lzmq
-LIBS_sensor := $(LIBS_lib) -lpfm -lcap-ng -lcurl -ljansson -lz
+LIBS_bpf := $(if $(filter 1,$(BPF)),-lbpf)
+LIBS_sensor := $(LIBS_lib) $(LIBS_bpf) -lpfm -lcap-ng -lcurl -ljansson -lz
 LIBS_formula := $(LIBS_lib) -lmongoc-1.0 -lcurl -lsqlite3 -lmicrohttpd -ljansson -lzstd -lz
 LIBS_tester := -lcurl -ljansson
 LIBS_all := -lpfm -lcap-ng -lmongoc-1.0 -lbson-1.0 -lzmq -lcurl -lsqlite3 -lmicrohttpd -ljansson \
-	-lzstd -lz -lm
+	-lzstd -lz $(LIBS_bpf) -lm
 
 PROGRAMS := sensor formula tester
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
@@ -88,6 +95,16 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter clang%,$(notdir $(CC))),-MJ $(@:.o=.json)) \
 	  -c -o $@ $<
+
+# The BPF program, as a header that holds its object file without the debugging information.
+build/bpf/%.skel.h: sensor/bpf/%.bpf.c sensor/bpf/%.h
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)clang -O2 -g -target bpf -idirafter /usr/include/$(shell $(CC) -dumpmachine) -Wall -Wextra \
+	  -Wno-unused-parameter $(if $(DEVELOPER),-Werror) -c -o $(@D)/$*.bpf.o $<
+	$(Q)PATH=$$PATH:/usr/sbin; bpftool gen object $(@D)/$*.min.o $(@D)/$*.bpf.o && \
+	  bpftool gen skeleton $(@D)/$*.min.o name cb_$*_bpf >$@.new && mv $@.new $@
+$(B)/sensor/count_bpf.o build/fuzz/obj/sensor/count_bpf.o: $(BPF_SKELETON)
 
 # An archive is made anew from the sources that are there now: a deleted file leaves no member.
 define archive

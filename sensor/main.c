@@ -47,6 +47,7 @@ struct sensor {
     struct cb_topology topology;
     struct cb_place *place;
     struct cb_perf *perf;
+    struct cb_count *count;
     struct cb_machine *machine;
     struct cb_busy *busy;
     struct cb_energy *energy;
@@ -170,6 +171,59 @@ static int open_keys(struct sensor *s, struct cb_err *err)
     return r;
 }
 
+static void *count_target(void *context, const struct cb_cgroup_found *found)
+{
+    size_t *n = context;
+
+    (void)found;
+    (*n)++;
+    return NULL;
+}
+
+static void ignore_target(void *context, void *cookie)
+{
+    (void)context;
+    (void)cookie;
+}
+
+/* How many targets there are now decides how they are counted. */
+static int count_targets(struct sensor *s, size_t *ret_n, struct cb_err *err)
+{
+    const struct cb_cgroup_options options = {
+        .dir_fd = cb_place_dir_fd(s->place),
+        .n_patterns = s->options.cgroups.n,
+        .patterns = s->options.cgroups.at,
+        .born = count_target,
+        .gone = ignore_target,
+        .context = ret_n,
+    };
+    struct cb_cgroup_watch *watch = NULL;
+    int r = cb_cgroup_watch_open(&options, &watch, err);
+
+    watch = cb_cgroup_watch_close(watch);
+    return r;
+}
+
+static int open_count(struct sensor *s, struct cb_err *err)
+{
+    struct cb_count_options options = {
+        .root_fd = s->root_fd,
+        .topology = &s->topology,
+        .perf = s->perf,
+        .wanted = s->options.count,
+        .counting_fd = cb_place_dir_fd(s->place),
+        .max_fds = s->max_fds,
+    };
+    int r = count_targets(s, &options.n_targets, err);
+
+    if (r == 0)
+        r = cb_count_open(&options, &s->count, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --count %s", s->options.count);
+    cb_log_info("counting by %s", cb_count_reason(s->count));
+    return 0;
+}
+
 static int open_counting(struct sensor *s, struct cb_err *err)
 {
     const struct cb_perf_options options = {
@@ -187,6 +241,8 @@ static int open_counting(struct sensor *s, struct cb_err *err)
         return r;
     cb_log_info("counting in %s", cb_place_how(s->place));
     r = cb_perf_open(&options, &s->perf, err);
+    if (r == 0)
+        r = open_count(s, err);
     if (r == 0)
         r = cb_machine_open(s->root_fd, &s->topology, &s->machine, err);
     if (r == 0)
@@ -254,6 +310,7 @@ static int open_sampler(struct sensor *s, struct cb_err *err)
         .start_id = s->start_id,
         .topology = &s->topology,
         .perf = s->perf,
+        .count = s->count,
         .machine = s->machine,
         .busy = s->busy,
         .energy = s->energy,
@@ -316,7 +373,8 @@ static int open_outbox(struct sensor *s, struct cb_err *err)
 static int drop_rights(struct sensor *s, struct cb_err *err)
 {
     char kept[256];
-    int r = cb_rights_drop(cb_place_is_mounted_by_us(s->place), kept, sizeof(kept), err);
+    int r = cb_rights_drop(cb_place_is_mounted_by_us(s->place), cb_count_uses_bpf(s->count), kept,
+                           sizeof(kept), err);
 
     if (r == 0)
         cb_log_debug("capabilities kept: %s", kept);
@@ -392,6 +450,7 @@ static int close_all(struct sensor *s)
     s->energy = cb_energy_close(s->energy);
     s->busy = cb_busy_close(s->busy);
     s->machine = cb_machine_close(s->machine);
+    s->count = cb_count_close(s->count);
     s->perf = cb_perf_close(s->perf);
     r = cb_place_close(s->place, &err);
     if (r < 0)

@@ -95,6 +95,14 @@ const struct cb_opt cb_sensor_opts[] = {
              "each --events is a group that is counted together (default: cycles, ref-cycles, "
              "instructions, LLC_MISSES; without hardware counters cpu-clock, context-switches, "
              "msr/tsc/)"},
+    {.key = "count",
+     .type = CB_OPT_STRING,
+     .offset = AT(count),
+     .def = "auto",
+     .arg = "HOW",
+     .help =
+         "how to count cgroups: perf (a descriptor for each container, CPU and event), bpf (none, "
+         "and cheaper, but it needs CAP_BPF), or auto: perf as long as the descriptors suffice"},
     {.key = "cgroup",
      .type = CB_OPT_LIST,
      .offset = AT(cgroups),

@@ -29,6 +29,7 @@ struct cb_sensor_options {
     const char *docker_host;
     const char *hierarchy;
     struct cb_opt_list events;
+    const char *count;
     struct cb_opt_list cgroups;
     uint64_t metrics_ns;
     const char *energy;

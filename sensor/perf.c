@@ -388,6 +388,12 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
     return NULL;
 }
 
+int cb_perf_target_fd(const struct cb_perf *perf, const struct cb_perf_target *target,
+                      uint32_t cpu_index, size_t event)
+{
+    return target->fds[cpu_index * perf->n_events + event];
+}
+
 static uint64_t scaled(uint64_t count, uint64_t enabled, uint64_t running)
 {
     return (uint64_t)((unsigned __int128)count * enabled / running);

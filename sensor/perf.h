@@ -66,6 +66,10 @@ int cb_perf_target_read(struct cb_perf *perf, struct cb_perf_target *target, uin
                         uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns,
                         struct cb_err *err) cb_must_check;
 
+/* The descriptor of one event on the topology's @cpu_index-th CPU; the target's until its close. */
+int cb_perf_target_fd(const struct cb_perf *perf, const struct cb_perf_target *target,
+                      uint32_t cpu_index, size_t event);
+
 /* One group's reading, as the kernel gives it with PERF_FORMAT_GROUP. */
 struct cb_perf_reading {
     uint64_t n;

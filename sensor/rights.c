@@ -16,7 +16,8 @@ static bool has(unsigned capability)
     return capng_have_capability(CAPNG_PERMITTED, capability) == 1;
 }
 
-int cb_rights_drop(bool will_unmount, char *ret_kept, size_t size, struct cb_err *err)
+int cb_rights_drop(bool will_unmount, bool uses_bpf, char *ret_kept, size_t size,
+                   struct cb_err *err)
 {
     unsigned wanted[8];
     unsigned keep[8];
@@ -27,6 +28,8 @@ int cb_rights_drop(bool will_unmount, char *ret_kept, size_t size, struct cb_err
         return cb_err_set(err, EPERM, "cannot read the process's capabilities");
     wanted[n_wanted++] = has(CAP_PERFMON) ? CAP_PERFMON : CAP_SYS_ADMIN;
     wanted[n_wanted++] = CAP_DAC_READ_SEARCH;
+    if (uses_bpf)
+        wanted[n_wanted++] = has(CAP_BPF) ? CAP_BPF : CAP_SYS_ADMIN;
     if (will_unmount) {
         wanted[n_wanted++] = CAP_SYS_ADMIN;
         wanted[n_wanted++] = CAP_SYS_CHROOT;

@@ -3,9 +3,9 @@
  * rights.h - give up every capability but those the running sensor needs.
  *
  * Kept     CAP_PERFMON (new containers need new counters; CAP_SYS_ADMIN where it is missing) and
- *          CAP_DAC_READ_SEARCH (files of containers). With a mount to undo at exit also
- *          CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE and CAP_DAC_OVERRIDE (the root of a cgroup
- *          hierarchy is read-only even to its owner).
+ *          CAP_DAC_READ_SEARCH (files of containers); CAP_BPF when BPF counts. With a mount to undo
+ *          at exit also CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE and CAP_DAC_OVERRIDE (the
+ *          root of a cgroup hierarchy is read-only even to its owner).
  * When     after every other privileged descriptor is open, before any thread is started:
  *          capabilities belong to threads.
  */
@@ -20,7 +20,7 @@
 struct cb_err;
 
 /* @ret_kept: the names of what is kept, for the log. Only what the process has can be kept. */
-int cb_rights_drop(bool will_unmount, char *ret_kept, size_t size,
+int cb_rights_drop(bool will_unmount, bool uses_bpf, char *ret_kept, size_t size,
                    struct cb_err *err) cb_must_check;
 
 #endif

@@ -26,7 +26,7 @@ struct target {
     bool last_row; /* told with CB_TARGET_GONE in the frame that is out */
     uint64_t gone_ns;
     uint64_t last_cpu_ns; /* of cputime, for a target without counters */
-    struct cb_perf_target *perf;
+    struct cb_count_target *count;
     struct cb_metrics_target *metrics; /* NULL: none */
     char *cgroup;
     char container_id[CB_CONTAINER_ID_SIZE];
@@ -36,7 +36,6 @@ struct target {
 
 struct cb_sampler {
     struct cb_sampler_options options;
-    struct cb_perf_target *machine_row;
     struct cb_cputime cputime;
     struct target **targets;
     size_t n_targets, room;
@@ -45,6 +44,7 @@ struct cb_sampler {
     uint64_t t0_ns;
     uint64_t last_self_ns;
     uint64_t metrics_due_ns;
+    bool missed_said;
     uint64_t *busy_ns, *last_busy_ns; /* [n_sockets] */
     bool busy_known;
     uint64_t refused_targets; /* for lack of memory or room */
@@ -132,20 +132,17 @@ int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler 
     s->frame.has_machine_row = true;
     cb_cputime_init(&s->cputime, options->root_fd, options->counting_fd);
     r = make_fixed(s);
-    if (r < 0)
-        (void)cb_err_set(err, -r, "out of memory");
-    else
-        r = cb_perf_target_open(options->perf, -1, &s->machine_row, err);
-    if (r < 0)
+    if (r < 0) {
         s = cb_sampler_close(s);
-    else
-        *ret_sampler = s;
-    return r;
+        return cb_err_set(err, -r, "out of memory");
+    }
+    *ret_sampler = s;
+    return 0;
 }
 
 static void free_target(struct cb_sampler *s, struct target *t)
 {
-    t->perf = cb_perf_target_close(s->options.perf, t->perf);
+    t->count = cb_count_target_close(s->options.count, t->count);
     t->metrics = cb_metrics_target_close(s->options.metrics, t->metrics);
     free(t->cgroup);
     free(t->name);
@@ -160,7 +157,6 @@ struct cb_sampler *cb_sampler_close(struct cb_sampler *s)
         return NULL;
     for (size_t i = 0; i < s->n_targets; i++)
         free_target(s, s->targets[i]);
-    s->machine_row = cb_perf_target_close(s->options.perf, s->machine_row);
     cb_cputime_fini(&s->cputime);
     free(s->targets);
     free(s->busy_ns);
@@ -195,7 +191,7 @@ static void count_target(struct cb_sampler *s, struct target *t,
 {
     struct cb_err err = {0};
 
-    if (cb_perf_target_open(s->options.perf, found->dir_fd, &t->perf, &err) == 0)
+    if (cb_count_target_open(s->options.count, found->dir_fd, &t->count, &err) == 0)
         return;
     (void)snprintf(t->why, sizeof(t->why), "not counted: %.140s", err.text);
     cb_log_debug("%s is not counted: %s", found->path, err.text);
@@ -361,8 +357,10 @@ static void read_machine(struct cb_sampler *s, uint64_t tick_ns)
     struct cb_frame *f = &s->frame;
     struct cb_err err = {0};
 
-    if (cb_perf_target_read(s->options.perf, s->machine_row, tick_ns, f->counts, f->enabled_ns,
-                            f->running_ns, &err) < 0)
+    if (cb_count_begin(s->options.count, &err) < 0)
+        cb_gaps_add(s->options.gaps, "perf", "%s", err.text);
+    if (cb_count_read(s->options.count, NULL, tick_ns, f->counts, f->enabled_ns, f->running_ns,
+                      &err) < 0)
         cb_gaps_add(s->options.gaps, "perf:machine", "%s", err.text);
 }
 
@@ -412,12 +410,12 @@ static void read_target(struct cb_sampler *s, struct target *t, size_t row, uint
     size_t times = row * f->n_sockets * f->n_groups;
     struct cb_err err = {0};
 
-    if (!t->perf) {
+    if (!t->count) {
         read_uncounted(s, t, row, tick_ns);
         return;
     }
-    if (cb_perf_target_read(s->options.perf, t->perf, tick_ns, f->counts + counts,
-                            f->enabled_ns + times, f->running_ns + times, &err) < 0)
+    if (cb_count_read(s->options.count, t->count, tick_ns, f->counts + counts,
+                      f->enabled_ns + times, f->running_ns + times, &err) < 0)
         add_target_gap(s, t, err.text);
     f->stats[row * f->n_stats] = cpu_time(f, row, cb_perf_cpu_clock(s->options.perf));
 }
@@ -471,6 +469,18 @@ static void read_metrics(struct cb_sampler *s, struct target *t, size_t row)
         values[i] = CB_STAT_ABSENT;
 }
 
+/* Said once, for good. */
+static void say_missed_switches(struct cb_sampler *s)
+{
+    if (s->missed_said || cb_count_missed_switches(s->options.count) == 0)
+        return;
+    s->missed_said = true;
+    cb_gaps_add_standing(s->options.gaps, "bpf",
+                         "this kernel does not show every switch between processes: one that is "
+                         "missed charges one slice of CPU time to a wrong cgroup (--count perf "
+                         "does not need them)");
+}
+
 static void read_all(struct cb_sampler *s, uint64_t tick_ns, uint64_t t1_ns, bool dictionary)
 {
     const struct cb_sampler_options *o = &s->options;
@@ -479,6 +489,7 @@ static void read_all(struct cb_sampler *s, uint64_t tick_ns, uint64_t t1_ns, boo
     uint64_t now_ns;
 
     cb_gaps_reset(o->gaps);
+    say_missed_switches(s);
     read_busy(s);
     f->n_energies =
         cb_energy_read(o->energy, tick_ns, s->busy_known ? s->busy_ns : NULL, f->energies, o->gaps);

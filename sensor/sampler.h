@@ -22,6 +22,7 @@
 #include "lib/frame.h"
 #include "sensor/busy.h"
 #include "sensor/cgroup.h"
+#include "sensor/count.h"
 #include "sensor/docker.h"
 #include "sensor/energy.h"
 #include "sensor/gaps.h"
@@ -40,7 +41,8 @@ struct cb_sampler_options {
     const char *boot_id;
     const char *start_id;
     const struct cb_topology *topology;
-    struct cb_perf *perf;
+    const struct cb_perf *perf; /* the events */
+    struct cb_count *count;
     struct cb_machine *machine;
     struct cb_busy *busy;
     struct cb_energy *energy;

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* count.c - see count.h. */
+#include "sensor/count.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "lib/err.h"
+#include "sensor/count_bpf.h"
+
+#define SPARE_TARGETS 64 /* that may come without the descriptors running out */
+
+struct cb_count {
+    struct cb_perf *perf;
+    struct cb_perf_target *machine;
+    struct cb_bpf *bpf; /* NULL: perf counts */
+    uint64_t lost_children;
+    char reason[512];
+};
+
+/* One of the two. */
+struct cb_count_target {
+    struct cb_perf_target *perf;
+    struct cb_bpf_target *bpf;
+};
+
+/* Three quarters of the descriptors are for counters; sockets, logs and statistics have the rest.
+ */
+static bool is_budget_enough(const struct cb_count_options *o, uint64_t *ret_needed)
+{
+    uint64_t each = (uint64_t)o->topology->n_cpus * cb_perf_n_events(o->perf);
+
+    *ret_needed = (o->n_targets + SPARE_TARGETS + 1) * each;
+    return *ret_needed <= o->max_fds / 4 * 3;
+}
+
+static int open_bpf(struct cb_count *count, const struct cb_count_options *o, struct cb_err *err)
+{
+    struct statfs fs;
+
+    if (fstatfs(o->counting_fd, &fs) < 0)
+        return cb_err_set(err, errno, "cannot tell the cgroup hierarchy: %s", strerror(errno));
+    return cb_bpf_open(o->root_fd, o->topology, o->perf, count->machine,
+                       fs.f_type == CGROUP_SUPER_MAGIC, &count->bpf, err);
+}
+
+static int choose_auto(struct cb_count *count, const struct cb_count_options *o)
+{
+    struct cb_err err = {0};
+    uint64_t needed;
+    bool enough = is_budget_enough(o, &needed);
+    int r = enough ? 0 : open_bpf(count, o, &err);
+
+    if (r == -ENOMEM)
+        return r;
+    if (enough)
+        (void)snprintf(count->reason, sizeof(count->reason),
+                       "perf: %zu containers and as many as are likely to come need %" PRIu64
+                       " descriptors of %" PRIu64,
+                       o->n_targets, needed, o->max_fds);
+    else if (r == 0)
+        (void)snprintf(count->reason, sizeof(count->reason),
+                       "bpf: perf would need %" PRIu64
+                       " descriptors for %zu containers, and %" PRIu64
+                       " are allowed (ulimit -Hn, LimitNOFILE=)",
+                       needed, o->n_targets, o->max_fds);
+    else
+        (void)snprintf(count->reason, sizeof(count->reason),
+                       "perf, though %" PRIu64 " descriptors would be needed and %" PRIu64
+                       " are allowed (ulimit -Hn, LimitNOFILE=): %.200s",
+                       needed, o->max_fds, err.text);
+    return 0;
+}
+
+static int choose(struct cb_count *count, const struct cb_count_options *o, struct cb_err *err)
+{
+    if (strcmp(o->wanted, "auto") == 0) {
+        int r = choose_auto(count, o);
+
+        return r < 0 ? cb_err_set(err, -r, "out of memory") : 0;
+    }
+    (void)snprintf(count->reason, sizeof(count->reason), "%s, as asked", o->wanted);
+    if (strcmp(o->wanted, "bpf") == 0)
+        return open_bpf(count, o, err);
+    if (strcmp(o->wanted, "perf") == 0)
+        return 0;
+    return cb_err_set(err, EINVAL, "unknown way to count '%s': auto, perf or bpf", o->wanted);
+}
+
+int cb_count_open(const struct cb_count_options *options, struct cb_count **ret_count,
+                  struct cb_err *err)
+{
+    struct cb_count *count = calloc(1, sizeof(*count));
+    int r;
+
+    if (!count)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    count->perf = options->perf;
+    r = cb_perf_target_open(options->perf, -1, &count->machine, err);
+    if (r == 0)
+        r = choose(count, options, err);
+    if (r < 0)
+        count = cb_count_close(count);
+    else
+        *ret_count = count;
+    return r;
+}
+
+struct cb_count *cb_count_close(struct cb_count *count)
+{
+    if (!count)
+        return NULL;
+    count->bpf = cb_bpf_close(count->bpf);
+    count->machine = cb_perf_target_close(count->perf, count->machine);
+    free(count);
+    return NULL;
+}
+
+bool cb_count_uses_bpf(const struct cb_count *count)
+{
+    return count->bpf != NULL;
+}
+
+const char *cb_count_reason(const struct cb_count *count)
+{
+    return count->reason;
+}
+
+uint64_t cb_count_missed_switches(const struct cb_count *count)
+{
+    return count->bpf ? cb_bpf_missed_switches(count->bpf) : 0;
+}
+
+int cb_count_target_open(struct cb_count *count, int cgroup_fd, struct cb_count_target **ret_target,
+                         struct cb_err *err)
+{
+    cb_auto_free struct cb_count_target *target = calloc(1, sizeof(*target));
+    int r;
+
+    if (!target)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    r = count->bpf ? cb_bpf_target_open(count->bpf, cgroup_fd, &target->bpf, err)
+                   : cb_perf_target_open(count->perf, cgroup_fd, &target->perf, err);
+    if (r < 0)
+        return r;
+    *ret_target = cb_take(target);
+    return 0;
+}
+
+struct cb_count_target *cb_count_target_close(struct cb_count *count,
+                                              struct cb_count_target *target)
+{
+    if (!target)
+        return NULL;
+    target->bpf = cb_bpf_target_close(count->bpf, target->bpf);
+    target->perf = cb_perf_target_close(count->perf, target->perf);
+    free(target);
+    return NULL;
+}
+
+int cb_count_begin(struct cb_count *count, struct cb_err *err)
+{
+    uint64_t lost;
+    int r;
+
+    if (!count->bpf)
+        return 0;
+    r = cb_bpf_flush(count->bpf, err);
+    lost = cb_bpf_lost_children(count->bpf);
+    if (r == 0 && lost > count->lost_children)
+        r = cb_err_set(err, ENOSPC,
+                       "%" PRIu64 " cgroups inside containers are not counted: too "
+                       "many of them",
+                       lost - count->lost_children);
+    count->lost_children = lost;
+    return r;
+}
+
+int cb_count_read(struct cb_count *count, struct cb_count_target *target, uint64_t tick_ns,
+                  uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns, struct cb_err *err)
+{
+    struct cb_perf_target *perf = target ? target->perf : count->machine;
+
+    if (perf)
+        return cb_perf_target_read(count->perf, perf, tick_ns, counts, enabled_ns, running_ns, err);
+    cb_bpf_target_read(count->bpf, target->bpf, tick_ns, counts, enabled_ns, running_ns);
+    return 0;
+}

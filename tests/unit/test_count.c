@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_count.c - sensor/count.c with real cgroups and software events: the two ways to count mean
+ * the same. Without the rights for it (root) these tests are skipped. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "sensor/count.h"
+#include "sensor/place.h"
+
+#define N_BOXES 3
+#define MAX_VALUES 64
+
+struct lab {
+    int root_fd;
+    struct cb_topology topology;
+    struct cb_place *place;
+    struct cb_perf *perf;
+    char base[64]; /* below the hierarchy */
+    const char *missing;
+};
+
+static void say_missing(struct lab *lab, const char *what, const struct cb_err *err)
+{
+    static char text[600];
+
+    (void)snprintf(text, sizeof(text), "%s: %s", what, err->text);
+    lab->missing = text;
+}
+
+static int setup(void **state)
+{
+    static const char *const list[] = {"cpu-clock,task-clock,page-faults"};
+    struct lab *lab = calloc(1, sizeof(*lab));
+    struct cb_perf_options options = {.n_lists = 1, .lists = list};
+    struct cb_err err = {0};
+
+    *state = lab;
+    lab->root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (cb_topology_init(&lab->topology, lab->root_fd, &err) < 0)
+        return -1;
+    if (cb_place_open(lab->root_fd, "v2", lab->topology.cpus[0], &lab->place, &err) < 0) {
+        say_missing(lab, "no cgroup v2 to count in", &err);
+        return 0;
+    }
+    options.root_fd = lab->root_fd;
+    options.topology = &lab->topology;
+    if (cb_perf_open(&options, &lab->perf, &err) < 0)
+        say_missing(lab, "no counting", &err);
+    (void)snprintf(lab->base, sizeof(lab->base), "cb-test-%d", (int)getpid());
+    if (mkdirat(cb_place_dir_fd(lab->place), lab->base, 0755) < 0)
+        lab->missing = "no right to make cgroups";
+    return 0;
+}
+
+/* What a failed test left: cgroups two levels deep, and what runs in them. */
+static void remove_all(int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    int kill_fd = openat(fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+    const struct timespec pause = {.tv_nsec = 5000000};
+
+    if (kill_fd >= 0) {
+        (void)write(kill_fd, "1", 1);
+        (void)close(kill_fd);
+    }
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+            remove_all(fd, entry->d_name);
+    if (dir)
+        (void)closedir(dir);
+    for (int i = 0; i < 100 && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno == EBUSY; i++)
+        (void)nanosleep(&pause, NULL);
+}
+
+static int teardown(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_err err = {0};
+
+    if (lab->place) {
+        remove_all(cb_place_dir_fd(lab->place), lab->base);
+        lab->perf = cb_perf_close(lab->perf);
+        if (cb_place_close(lab->place, &err) < 0)
+            return -1;
+    }
+    cb_topology_fini(&lab->topology);
+    (void)close(lab->root_fd);
+    free(lab);
+    return 0;
+}
+
+#define need(lab)                                                                                  \
+    do {                                                                                           \
+        if ((lab)->missing) {                                                                      \
+            print_message("skipped: %s\n", (lab)->missing);                                        \
+            skip();                                                                                \
+        }                                                                                          \
+    } while (0)
+
+/* ---- cgroups and what runs in them ---- */
+
+static int box_make(const struct lab *lab, const char *name)
+{
+    char path[128];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", lab->base, name);
+    assert_int_equal(mkdirat(cb_place_dir_fd(lab->place), path, 0755), 0);
+    fd = openat(cb_place_dir_fd(lab->place), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void box_remove(const struct lab *lab, const char *name)
+{
+    char path[128];
+    const struct timespec pause = {.tv_nsec = 5000000};
+
+    (void)snprintf(path, sizeof(path), "%s/%s", lab->base, name);
+    for (int i = 0; i < 200; i++) {
+        if (unlinkat(cb_place_dir_fd(lab->place), path, AT_REMOVEDIR) == 0)
+            return;
+        (void)nanosleep(&pause, NULL);
+    }
+    fail_msg("cannot remove %s", path);
+}
+
+/* A process in the cgroup that spins from the moment the pipe is closed. */
+static pid_t spinner_start(int box_fd, const int gate[2])
+{
+    pid_t pid = fork();
+    int fd;
+
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    fd = openat(box_fd, "cgroup.procs", O_WRONLY);
+    if (fd < 0 || write(fd, "0", 1) != 1)
+        _exit(1);
+    (void)close(gate[1]);
+    (void)read(gate[0], &fd, 1);
+    for (volatile unsigned i = 0;; i++)
+        ;
+}
+
+static void wait_for_place(int box_fd, size_t n)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+
+    for (int i = 0; i < 1000; i++) {
+        char text[256] = "";
+        int fd = openat(box_fd, "cgroup.procs", O_RDONLY);
+        ssize_t got = read(fd, text, sizeof(text) - 1);
+        size_t lines = 0;
+
+        (void)close(fd);
+        for (ssize_t k = 0; k < got; k++)
+            lines += text[k] == '\n';
+        if (lines == n)
+            return;
+        (void)nanosleep(&pause, NULL);
+    }
+    fail_msg("the processes did not come");
+}
+
+static void stop(pid_t pid)
+{
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+}
+
+static void spin_ms(unsigned ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    (void)nanosleep(&time, NULL);
+}
+
+/* ---- counting ---- */
+
+static struct cb_count *count_open(struct lab *lab, const char *wanted)
+{
+    const struct cb_count_options options = {
+        .root_fd = lab->root_fd,
+        .topology = &lab->topology,
+        .perf = lab->perf,
+        .counting_fd = cb_place_dir_fd(lab->place),
+        .wanted = wanted,
+        .max_fds = 20000,
+    };
+    struct cb_count *count = NULL;
+    struct cb_err err = {0};
+
+    int r = cb_count_open(&options, &count, &err);
+
+    if (r == -EPERM || r == -ENOTSUP) {
+        print_message("skipped: %s\n", err.text);
+        skip();
+    }
+    if (r < 0)
+        fail_msg("%s", err.text);
+    return count;
+}
+
+static struct cb_count_target *target_open(struct cb_count *count, int box_fd)
+{
+    struct cb_count_target *target = NULL;
+    struct cb_err err = {0};
+
+    if (cb_count_target_open(count, box_fd, &target, &err) < 0)
+        fail_msg("%s", err.text);
+    return target;
+}
+
+/* Nanoseconds of cpu-clock over all sockets since the last read; the target's enabled time in
+ * *@ret_enabled_ns. */
+static uint64_t read_clock(struct lab *lab, struct cb_count *count, struct cb_count_target *target,
+                           uint64_t *ret_enabled_ns)
+{
+    uint64_t counts[MAX_VALUES];
+    uint64_t enabled[MAX_VALUES];
+    uint64_t running[MAX_VALUES];
+    size_t n = cb_perf_n_events(lab->perf);
+    uint64_t sum = 0;
+
+    assert_true(lab->topology.n_sockets * n <= MAX_VALUES);
+    assert_int_equal(cb_count_begin(count, NULL), 0);
+    assert_int_equal(
+        cb_count_read(count, target, 100 * CB_NS_PER_S, counts, enabled, running, NULL), 0);
+    *ret_enabled_ns = 0;
+    for (size_t s = 0; s < lab->topology.n_sockets; s++) {
+        sum += counts[s * n + (size_t)cb_perf_cpu_clock(lab->perf)];
+        *ret_enabled_ns += enabled[s * cb_perf_n_groups(lab->perf)];
+    }
+    return sum;
+}
+
+/* A switch that the machine does not show charges one slice wrongly: count_bpf.h. */
+#define SLICE_NS 2e6
+
+static void assert_within(uint64_t a, uint64_t b, double ratio, uint64_t missed_switches)
+{
+    double difference = (double)a - (double)b;
+
+    if (difference < 0)
+        difference = -difference;
+    if (difference > ratio * (double)b + SLICE_NS * (double)missed_switches)
+        fail_msg("%" PRIu64 " and %" PRIu64 " differ by %.3f %%", a, b,
+                 100 * difference / (double)b);
+}
+
+static void both_ways_agree_on_busy_cgroups(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *by[2];
+    struct cb_count_target *targets[2][N_BOXES];
+    int boxes[N_BOXES];
+    pid_t pids[N_BOXES];
+    uint64_t sums[2][N_BOXES] = {0};
+    uint64_t enabled_sums[2][N_BOXES] = {0};
+    uint64_t enabled;
+    uint64_t least = 0;
+    int gate[2];
+
+    need(lab);
+    by[0] = count_open(lab, "perf");
+    by[1] = count_open(lab, "bpf");
+    assert_int_equal(pipe(gate), 0);
+    for (size_t i = 0; i < N_BOXES; i++) {
+        char name[8];
+
+        (void)snprintf(name, sizeof(name), "b%zu", i);
+        boxes[i] = box_make(lab, name);
+        pids[i] = spinner_start(boxes[i], gate);
+        wait_for_place(boxes[i], 1);
+        for (size_t k = 0; k < 2; k++)
+            targets[k][i] = target_open(by[k], boxes[i]);
+    }
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    spin_ms(300); /* until here a machine that hides switches has hidden one */
+    for (size_t i = 0; i < N_BOXES; i++)
+        for (size_t k = 0; k < 2; k++)
+            (void)read_clock(lab, by[k], targets[k][i], &enabled);
+    for (int t = 0; t < 40 && least < 500000000; t++) { /* on a busy machine it takes a while */
+        least = UINT64_MAX;
+        spin_ms(500);
+        for (size_t i = 0; i < N_BOXES; i++) {
+            for (size_t k = 0; k < 2; k++) {
+                sums[k][i] += read_clock(lab, by[k], targets[k][i], &enabled);
+                enabled_sums[k][i] += enabled;
+            }
+            least = sums[0][i] < least ? sums[0][i] : least;
+        }
+    }
+    for (size_t i = 0; i < N_BOXES; i++)
+        stop(pids[i]);
+    for (size_t i = 0; i < N_BOXES; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            sums[k][i] += read_clock(lab, by[k], targets[k][i], &enabled);
+            enabled_sums[k][i] += enabled;
+        }
+        print_message("cgroup %zu: perf %.3f ms, bpf %.3f ms\n", i, (double)sums[0][i] / 1e6,
+                      (double)sums[1][i] / 1e6);
+        assert_within(sums[1][i], sums[0][i], 0.01, cb_count_missed_switches(by[1]));
+        assert_within(enabled_sums[1][i], sums[1][i], 0.01, 0); /* enabled while it ran */
+    }
+    print_message("switches not shown: %" PRIu64 "\n", cb_count_missed_switches(by[1]));
+    for (size_t i = 0; i < N_BOXES; i++) {
+        char name[8];
+
+        for (size_t k = 0; k < 2; k++)
+            targets[k][i] = cb_count_target_close(by[k], targets[k][i]);
+        (void)close(boxes[i]);
+        (void)snprintf(name, sizeof(name), "b%zu", i);
+        box_remove(lab, name);
+    }
+    for (size_t k = 0; k < 2; k++)
+        by[k] = cb_count_close(by[k]);
+}
+
+/* On a busy machine a process waits long for its turn: let it run until it has had 100 ms. Returns
+ * what was counted. */
+static uint64_t let_run(struct lab *lab, struct cb_count *count, struct cb_count_target *target)
+{
+    uint64_t ns = 0;
+    uint64_t enabled;
+
+    for (int i = 0; i < 200 && ns < 100000000; i++) {
+        spin_ms(100);
+        ns += read_clock(lab, count, target, &enabled);
+    }
+    assert_true(ns >= 100000000);
+    return ns;
+}
+
+/* One spinner in @where runs a while: what @target shows of it, by both ways. */
+static void run_in(struct lab *lab, struct cb_count *by[2], struct cb_count_target *targets[2],
+                   int where_fd, uint64_t ret_ns[2])
+{
+    uint64_t enabled;
+    int gate[2];
+    pid_t pid;
+
+    for (size_t k = 0; k < 2; k++)
+        (void)read_clock(lab, by[k], targets[k], &enabled);
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(where_fd, gate);
+    wait_for_place(where_fd, 1);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    ret_ns[0] = let_run(lab, by[0], targets[0]);
+    stop(pid);
+    ret_ns[0] += read_clock(lab, by[0], targets[0], &enabled);
+    ret_ns[1] = read_clock(lab, by[1], targets[1], &enabled);
+}
+
+static void what_lies_below_a_cgroup_is_part_of_it(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *by[2];
+    struct cb_count_target *targets[2];
+    uint64_t ns[2];
+    int box, before, after;
+
+    need(lab);
+    by[0] = count_open(lab, "perf");
+    by[1] = count_open(lab, "bpf");
+    box = box_make(lab, "box");
+    before = box_make(lab, "box/before");
+    for (size_t k = 0; k < 2; k++)
+        targets[k] = target_open(by[k], box);
+    after = box_make(lab, "box/after");
+
+    run_in(lab, by, targets, before, ns);
+    assert_within(ns[1], ns[0], 0.01, cb_count_missed_switches(by[1]));
+    run_in(lab, by, targets, after, ns);
+    assert_within(ns[1], ns[0], 0.01, cb_count_missed_switches(by[1]));
+
+    (void)close(before);
+    (void)close(after);
+    (void)close(box);
+    box_remove(lab, "box/before");
+    box_remove(lab, "box/after");
+    box_remove(lab, "box");
+    for (size_t k = 0; k < 2; k++) {
+        targets[k] = cb_count_target_close(by[k], targets[k]);
+        by[k] = cb_count_close(by[k]);
+    }
+}
+
+static void what_ran_until_the_end_is_read_after_it(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *count;
+    struct cb_count_target *target;
+    uint64_t ns, enabled;
+    int box, gate[2];
+    pid_t pid;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    box = box_make(lab, "box");
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(box, gate);
+    wait_for_place(box, 1);
+    target = target_open(count, box);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    (void)let_run(lab, count, target);
+    spin_ms(300);
+    stop(pid);
+    (void)close(box);
+    box_remove(lab, "box");
+    ns = read_clock(lab, count, target, &enabled);
+    assert_true(ns > 0);
+    assert_int_equal(read_clock(lab, count, target, &enabled), 0);
+
+    target = cb_count_target_close(count, target);
+    count = cb_count_close(count);
+}
+
+static void a_new_cgroup_inherits_nothing_from_an_old_one(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *count;
+    uint64_t enabled;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    for (unsigned i = 0; i < 5000; i++) { /* more than there are slots */
+        int box = i % 50 == 0 ? box_make(lab, "box") : -1;
+        struct cb_count_target *target;
+
+        if (box < 0)
+            box = openat(cb_place_dir_fd(lab->place), lab->base, O_RDONLY | O_DIRECTORY);
+        target = target_open(count, box);
+        assert_int_equal(read_clock(lab, count, target, &enabled), 0);
+        target = cb_count_target_close(count, target);
+        (void)close(box);
+        if (i % 50 == 0)
+            box_remove(lab, "box");
+        if (i % 100 == 0)
+            assert_int_equal(cb_count_begin(count, NULL), 0);
+    }
+    count = cb_count_close(count);
+}
+
+/* ---- choosing ---- */
+
+static void check_choice(struct lab *lab, size_t n_targets, uint64_t max_fds, bool bpf,
+                         const char *why)
+{
+    const struct cb_count_options options = {
+        .root_fd = lab->root_fd,
+        .topology = &lab->topology,
+        .perf = lab->perf,
+        .counting_fd = cb_place_dir_fd(lab->place),
+        .wanted = "auto",
+        .n_targets = n_targets,
+        .max_fds = max_fds,
+    };
+    struct cb_count *count = NULL;
+
+    assert_int_equal(cb_count_open(&options, &count, NULL), 0);
+    if (cb_count_uses_bpf(count) != bpf || !strstr(cb_count_reason(count), why))
+        fail_msg("%zu containers, %" PRIu64 " descriptors: %s", n_targets, max_fds,
+                 cb_count_reason(count));
+    count = cb_count_close(count);
+}
+
+static void bpf_is_chosen_when_descriptors_would_not_suffice(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *count;
+    size_t each;
+
+    need(lab);
+    count = count_open(lab, "bpf"); /* or it is skipped */
+    count = cb_count_close(count);
+    each = cb_perf_n_events(lab->perf) * lab->topology.n_cpus;
+    check_choice(lab, 10, 200 * each, false, "perf: 10 containers");
+    check_choice(lab, 100, 165 * each, true, "bpf: perf would need");
+}
+
+static void an_unknown_way_is_refused(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count_options options = {.wanted = "guess"};
+    struct cb_count *count = NULL;
+    struct cb_err err = {0};
+
+    need(lab);
+    options.root_fd = lab->root_fd;
+    options.topology = &lab->topology;
+    options.perf = lab->perf;
+    assert_int_equal(cb_count_open(&options, &count, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "auto, perf or bpf"));
+    assert_null(count);
+}
+
+#define in_lab(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_lab(both_ways_agree_on_busy_cgroups),
+        in_lab(what_lies_below_a_cgroup_is_part_of_it),
+        in_lab(what_ran_until_the_end_is_read_after_it),
+        in_lab(a_new_cgroup_inherits_nothing_from_an_old_one),
+        in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
+        in_lab(an_unknown_way_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
