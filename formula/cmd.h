@@ -25,6 +25,7 @@ int cb_cmd_serve(int argc, char **argv);
 int cb_cmd_keys(int argc, char **argv);
 int cb_cmd_query(int argc, char **argv);
 int cb_cmd_recap(int argc, char **argv);
+int cb_cmd_schema(int argc, char **argv);
 int cb_cmd_replay(int argc, char **argv);
 int cb_cmd_evaluate(int argc, char **argv);
 int cb_cmd_record(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct command {
     {"keys", cb_cmd_keys, "add, list or revoke the keys of the sensors that are let in"},
     {"query", cb_cmd_query, "power of machines and containers, tick by tick"},
     {"recap", cb_cmd_recap, "the stored recaps of tests"},
+    {"schema", cb_cmd_schema, "names, units and meanings of all metrics"},
     {"replay", cb_cmd_replay, "recorded input through a model, results as JSON lines"},
 };
 

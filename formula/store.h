@@ -183,9 +183,10 @@ struct cb_store_total {
     uint16_t socket;
     uint8_t domain, source;
     uint64_t energy_uj; /* of the machine, or the container's dynamic energy */
-    uint64_t idle_uj, system_uj, unattributed_uj, source_uncertainty_uj; /* machine only */
-    double param_uj, noise2_uj2;                                         /* container only */
-    uint64_t cpu_ns;                                                     /* container only */
+    uint64_t idle_uj, system_uj, unattributed_uj; /* machine only */
+    uint64_t source_uncertainty_uj;               /* of the source; a container's part of it */
+    double param_uj, noise2_uj2;                  /* container only */
+    uint64_t cpu_ns;                              /* container only */
     uint64_t last_wall_ns;
 };
 

@@ -22,7 +22,7 @@ struct node {
 
 struct part {
     uint64_t dynamic_uj;
-    double param_uj, noise2_uj2;
+    double param_uj, noise2_uj2, source_uj;
 };
 
 struct series {
@@ -264,11 +264,15 @@ static int add_nodes(struct machine *machine, const struct cb_result *result, si
     return 0;
 }
 
-static void add_share(struct part *part, const struct cb_share *share)
+static void add_share(struct part *part, const struct cb_result_domain *domain,
+                      const struct cb_share *share)
 {
     part->dynamic_uj += share->dynamic_uj;
     part->param_uj += share->param_uj;
     part->noise2_uj2 += (double)share->noise_uj * share->noise_uj;
+    if (domain->energy_uj > 0)
+        part->source_uj += (double)domain->source_uncertainty_uj *
+                           ((double)share->dynamic_uj / (double)domain->energy_uj);
 }
 
 static int add_result(struct machine *machine, struct cb_store *store, int64_t start,
@@ -287,7 +291,8 @@ static int add_result(struct machine *machine, struct cb_store *store, int64_t s
         if (widen(series, machine->n_nodes) < 0)
             return no_memory(err);
         for (size_t d = 0; d < result->n_domains; d++)
-            add_share(&series->parts[nodes[d]], &result->shares[d * result->n_targets + i]);
+            add_share(&series->parts[nodes[d]], &result->domains[d],
+                      &result->shares[d * result->n_targets + i]);
         if (result->target_cpu_ns[i] != CB_STAT_ABSENT)
             series->cpu_ns += result->target_cpu_ns[i];
         series->last_wall_ns = result->wall_ns;
@@ -365,6 +370,7 @@ static void part_total(const struct node *node, const struct part *part,
     total->energy_uj = part->dynamic_uj;
     total->param_uj = part->param_uj;
     total->noise2_uj2 = part->noise2_uj2;
+    total->source_uncertainty_uj = (uint64_t)part->source_uj;
 }
 
 static int walk_machine(const struct machine *machine, bool only_dirty, cb_totals_each *each,
@@ -483,7 +489,8 @@ static int load_total(void *context, const struct cb_store_total *total)
     series->last_wall_ns = total->last_wall_ns;
     series->parts[at] = (struct part){.dynamic_uj = total->energy_uj,
                                       .param_uj = total->param_uj,
-                                      .noise2_uj2 = total->noise2_uj2};
+                                      .noise2_uj2 = total->noise2_uj2,
+                                      .source_uj = (double)total->source_uncertainty_uj};
     return 0;
 }
 
