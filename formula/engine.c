@@ -121,7 +121,14 @@ struct domain_tick {
     double cpu_rate; /* total of the CPU-time weight */
     bool counted, uncounted;
     double power_w;
+    double predicted_w;
     struct cb_model_estimate estimate;
+};
+
+/* Of the full power, as measured servers have it (docs/model.md, Prior). */
+static const double idle_shares[CB_DOMAIN_COUNT] = {
+    [CB_DOMAIN_PACKAGE] = 0.2, [CB_DOMAIN_DRAM] = 0.5,  [CB_DOMAIN_CORE] = 0.1,
+    [CB_DOMAIN_UNCORE] = 0.5,  [CB_DOMAIN_PSYS] = 0.35,
 };
 
 /* PSYS is around all sockets; every other domain is its socket's. */
@@ -140,8 +147,12 @@ static void gather(const struct cb_engine *engine, const struct cb_frame_energy 
     domain->power_w = (double)energy->energy_uj / 1e6 / seconds;
     domain->tick.seconds = seconds;
     domain->tick.n_events = features->n_columns;
+    domain->tick.weak = features->weak;
     domain->tick.clocks = features->clocks;
+    if (energy->domain == CB_DOMAIN_DRAM && features->memory)
+        domain->tick.clocks = features->memory;
     domain->tick.busy = features->busy;
+    domain->tick.idle_share = idle_shares[energy->domain];
     for (size_t s = domain->first_socket; s < domain->end_socket; s++) {
         const struct cb_socket_features *socket = &features->sockets[s];
 
@@ -155,33 +166,36 @@ static void gather(const struct cb_engine *engine, const struct cb_frame_energy 
     }
     if (n_frequencies > 0)
         model->frequency = frequency / n_frequencies;
-    domain->tick.frequency = model->frequency; /* a tick without one has the last */
+    if (energy->domain != CB_DOMAIN_DRAM)
+        domain->tick.frequency = model->frequency; /* a tick without one has the last */
 }
 
-static void estimate(const struct cb_engine *engine, struct cb_engine_model *model,
-                     struct domain_tick *domain)
+/*
+ * Predict by what is known, learn from the tick, then estimate what its energy is shared out by: a
+ * container's first tick tells of itself. Ticks whose counters are missing are not learnt from.
+ */
+static void run_model(const struct cb_engine *engine, struct cb_engine_model *model,
+                      struct domain_tick *domain)
 {
-    if (engine->kind == CB_MODEL_CPUTIME && model->weight != engine->features.weight) {
-        cb_cputime_init(&model->cputime); /* nanoseconds or cycles: not one line */
+    bool known = domain->end_socket > domain->first_socket;
+    bool learns = known && domain->counted;
+
+    if (engine->kind == CB_MODEL_CPUTIME) {
+        if (model->weight != engine->features.weight)
+            cb_cputime_init(&model->cputime); /* nanoseconds or cycles: not one line */
         model->weight = (uint8_t)engine->features.weight;
-    }
-    if (engine->kind == CB_MODEL_CPUTIME)
+        domain->predicted_w = cb_cputime_predict(&model->cputime, domain->cpu_rate);
+        if (learns)
+            cb_cputime_learn(&model->cputime, domain->cpu_rate, domain->power_w);
         cb_cputime_estimate(&model->cputime, domain->cpu_rate, domain->power_w, &domain->estimate);
-    else
+    } else {
+        domain->predicted_w = cb_cbwatts_predict(&model->cbwatts, &domain->tick);
+        if (learns)
+            cb_cbwatts_learn(&model->cbwatts, &domain->tick, domain->power_w);
         cb_cbwatts_estimate(&model->cbwatts, &domain->tick, domain->power_w, &domain->estimate);
-}
-
-static void learn(const struct cb_engine *engine, struct cb_engine_model *model,
-                  const struct domain_tick *domain)
-{
-    double predicted_w = domain->estimate.predicted_w;
-
-    if (!domain->counted || domain->end_socket == domain->first_socket)
-        return;
-    if (engine->kind == CB_MODEL_CPUTIME)
-        cb_cputime_learn(&model->cputime, domain->cpu_rate, domain->power_w, predicted_w);
-    else
-        cb_cbwatts_learn(&model->cbwatts, &domain->tick, domain->power_w, predicted_w);
+    }
+    if (!known)
+        domain->predicted_w = (double)NAN;
 }
 
 /* The model's columns of one row: one CPU-time weight, or the events' rates. */
@@ -230,7 +244,8 @@ static void predict_by_clocks(struct cb_engine *engine, struct domain_tick *doma
 struct spread {
     double split_uj2[CB_MODEL_EVENTS * CB_MODEL_EVENTS]; /* covariance, in (uJ per rate)^2 */
     double coef_sum_w;                                   /* predicted dynamic power of everything */
-    double dynamic_uj;
+    double concentration;                                /* sum of the squares of all shares */
+    double energy_uj, shared_uj; /* the whole tick's, and what of it is not idle */
     double idle_sd_uj, noise_uj, structure_uj;
 };
 
@@ -240,9 +255,12 @@ static float bounded(double uj, double most_uj)
 }
 
 /*
- * The share s = d / D of one row errs by what its mix of events differs from the whole's (the
- * coefficients' covariance), by its part of the error of idle, and by the structure and the noise
- * that no coefficient explains (the more, the more even the split).
+ * The share s = d / D of one row errs by
+ *   what its mix of events differs from the whole's (the coefficients' covariance),
+ *   its part of the error of idle,
+ *   what the model's shape misses, which may be one row's as well as another's: s (1 - s),
+ *   what no counter tells: every row's own factor, its own and through the sum the others';
+ * and, tick by tick, by its part of the noise.
  */
 static void row_spread(const struct cb_engine *engine, const struct domain_tick *domain,
                        const struct spread *spread, size_t row, struct cb_share *share)
@@ -250,8 +268,7 @@ static void row_spread(const struct cb_engine *engine, const struct domain_tick 
     size_t n = columns_of(engine);
     double difference[CB_MODEL_EVENTS];
     double s = engine->predictions[row] / spread->coef_sum_w;
-    double mix = sqrt(s * (1 - fmin(s, 1)));
-    double variance = 0;
+    double variance = 0, unseen_uj;
 
     for (size_t c = 0; c < n; c++) {
         double rate = 0;
@@ -269,9 +286,12 @@ static void row_spread(const struct cb_engine *engine, const struct domain_tick 
     }
     variance = fmax(variance, 0);
     variance += spread->idle_sd_uj * spread->idle_sd_uj * s * s;
-    variance += spread->structure_uj * spread->structure_uj * mix * mix;
-    share->param_uj = bounded(NORMAL_95 * sqrt(variance), spread->dynamic_uj);
-    share->noise_uj = bounded(NORMAL_95 * spread->noise_uj * mix, spread->dynamic_uj);
+    variance += spread->structure_uj * spread->structure_uj * s * (1 - fmin(s, 1));
+    unseen_uj = domain->estimate.unseen_share * spread->shared_uj * s;
+    variance +=
+        unseen_uj * unseen_uj * ((1 - s) * (1 - s) + fmax(spread->concentration - s * s, 0));
+    share->param_uj = bounded(NORMAL_95 * sqrt(variance), spread->energy_uj);
+    share->noise_uj = bounded(NORMAL_95 * spread->noise_uj * s, spread->energy_uj);
 }
 
 static void fill_spread(const struct cb_engine *engine, const struct domain_tick *domain,
@@ -281,10 +301,15 @@ static void fill_spread(const struct cb_engine *engine, const struct domain_tick
     double uj_per_w = domain->tick.seconds * 1e6;
     double scale;
 
-    *spread = (struct spread){.dynamic_uj = energy_uj};
+    *spread = (struct spread){.energy_uj = energy_uj, .shared_uj = dynamic_uj};
     for (size_t row = 0; row < engine->features.n_rows; row++)
         spread->coef_sum_w += engine->predictions[row];
     scale = spread->coef_sum_w > 0 ? dynamic_uj / spread->coef_sum_w : 0;
+    for (size_t row = 0; row < engine->features.n_rows && spread->coef_sum_w > 0; row++) {
+        double share = engine->predictions[row] / spread->coef_sum_w;
+
+        spread->concentration += share * share;
+    }
     for (size_t i = 0; i < n * n; i++)
         spread->split_uj2[i] = domain->estimate.cov[i] * scale * scale;
     spread->idle_sd_uj = domain->estimate.idle_sd_w * uj_per_w;
@@ -348,7 +373,7 @@ static void fill_domain(struct cb_engine *engine, const struct cb_frame_energy *
     out->source = energy->source;
     out->energy_uj = energy->energy_uj;
     out->source_uncertainty_uj = energy->uncertainty_uj;
-    out->predicted_w = estimate->predicted_w;
+    out->predicted_w = domain->predicted_w;
     out->flags = (estimate->prior ? (uint32_t)CB_RESULT_PRIOR : 0) |
                  (engine->features.has_system ? 0 : (uint32_t)CB_RESULT_NO_SYSTEM) |
                  (!domain->counted || domain->uncounted ? (uint32_t)CB_RESULT_GAP : 0);
@@ -417,10 +442,9 @@ int cb_engine_frame(struct cb_engine *engine, const struct cb_frame *frame,
         if (r < 0)
             return r;
         gather(engine, energy, model, seconds, &domain);
-        estimate(engine, model, &domain);
+        run_model(engine, model, &domain);
         fill_domain(engine, energy, &domain, &result->domains[d],
                     result->shares + d * frame->n_targets);
-        learn(engine, model, &domain);
     }
     engine->violations += cb_result_violations(result);
     return 0;

@@ -27,8 +27,9 @@ int cb_engine_new(const struct cb_engine_options *options, struct cb_engine **re
                   struct cb_err *err) cb_must_check;
 struct cb_engine *cb_engine_free(struct cb_engine *engine);
 
-/* Attribute one frame, then learn from it. @result is reused from call to call (start with a zeroed
- * one). Only -ENOMEM can fail: whatever a valid frame holds, its energy is attributed. */
+/* Predict, learn and attribute one frame: predicted_w is by earlier frames only. @result is reused
+ * from call to call (start with a zeroed one). Only -ENOMEM can fail: whatever a valid frame holds,
+ * its energy is attributed. */
 int cb_engine_frame(struct cb_engine *engine, const struct cb_frame *frame,
                     struct cb_result *result, struct cb_err *err) cb_must_check;
 

@@ -75,12 +75,17 @@ static void walk_double(struct walk *walk, double *value, double least, const ch
 
 static void walk_column(struct walk *walk, struct cb_column *column)
 {
-    uint64_t rank = column->rank, alive = column->alive;
+    uint64_t rank = column->rank, memory = column->memory, weak = column->weak,
+             alive = column->alive;
 
     walk_bytes(walk, (uint8_t *)column->name, sizeof(column->name), "column name");
     walk_uint(walk, &rank, 1, "column rank");
+    walk_uint(walk, &memory, 1, "column memory");
+    walk_uint(walk, &weak, 1, "column weak");
     walk_uint(walk, &alive, 1, "column alive");
     column->rank = (uint8_t)rank;
+    column->memory = memory != 0;
+    column->weak = weak != 0;
     column->alive = alive != 0;
     if (walk->reading && (memchr(column->name, '\0', sizeof(column->name)) == NULL || rank > 3))
         fail(walk, "column");
@@ -94,6 +99,7 @@ static void walk_expert(struct walk *walk, struct cb_cbwatts_expert *expert, con
     walk_double(walk, &expert->scatter_ww, 0, "expert scatter_ww");
     walk_double(walk, &expert->idle_w, 0, "expert idle_w");
     walk_double(walk, &expert->error_w, 0, "expert error_w");
+    walk_double(walk, &expert->noise_ww, 0, "expert noise_ww");
     for (size_t i = 0; i < n; i++) {
         walk_double(walk, &expert->mean[used[i]], 0, "expert mean");
         walk_double(walk, &expert->scatter_w[used[i]], ANY, "expert scatter_w");
@@ -106,12 +112,17 @@ static void walk_expert(struct walk *walk, struct cb_cbwatts_expert *expert, con
 
 static void walk_cbwatts(struct walk *walk, struct cb_cbwatts *model, size_t n_columns)
 {
+    uint64_t clocks = model->clocks, outliers = model->outliers;
     size_t used[CB_CBWATTS_COLS], n = 0;
 
     for (size_t i = 0; i < 2 * n_columns; i++)
         used[n++] = i < n_columns ? i : CB_MODEL_EVENTS + i - n_columns;
     used[n++] = CB_CBWATTS_COLS - 1;
     walk_uint(walk, &model->ticks, 8, "ticks");
+    walk_uint(walk, &clocks, 4, "clocks");
+    walk_uint(walk, &outliers, 4, "outliers");
+    model->clocks = (uint32_t)clocks;
+    model->outliers = (uint32_t)outliers;
     walk_double(walk, &model->least_w, 0, "least_w");
     walk_double(walk, &model->most_w, 0, "most_w");
     walk_double(walk, &model->most_activity, 0, "most_activity");
@@ -121,8 +132,6 @@ static void walk_cbwatts(struct walk *walk, struct cb_cbwatts *model, size_t n_c
     walk_double(walk, &model->anchor_ticks, 0, "anchor_ticks");
     walk_double(walk, &model->idle_prior_w, 0, "idle_prior_w");
     walk_double(walk, &model->idle_prior_sd_w, 0, "idle_prior_sd_w");
-    walk_double(walk, &model->residual_ww, 0, "residual_ww");
-    walk_double(walk, &model->structure_ww, 0, "structure_ww");
     for (size_t k = 0; k < CB_CBWATTS_EXPERTS; k++)
         walk_expert(walk, &model->experts[k], used, n);
 }

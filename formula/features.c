@@ -39,6 +39,23 @@ static uint8_t rank_of(const char *name)
     return RANK_CYCLES;
 }
 
+/* Misses of the last cache go to memory. */
+static bool counts_memory(const char *name)
+{
+    return has(name, "miss") && (has(name, "llc") || has(name, "longest_lat") ||
+                                 has(name, "cache-misses") || has(name, "l3"));
+}
+
+/* Context switches, page faults: they go with work, but do not cost what it costs. */
+static bool is_weak(const struct cb_frame_event *event)
+{
+    bool software = (event->pmu && strcmp(event->pmu, "software") == 0) ||
+                    has(event->name, "switches") || has(event->name, "faults") ||
+                    has(event->name, "migrations");
+
+    return software && rank_of(event->name) == 0;
+}
+
 static bool is_usable(const struct cb_frame_event *event)
 {
     return strcasecmp(event->name, "tsc") != 0 && !has(event->name, "msr/tsc") &&
@@ -70,7 +87,11 @@ void cb_columns_update(struct cb_column_table *table, const struct cb_frame *fra
         column_name(&frame->events[e], name);
         if (find_column(table, name) >= 0)
             continue;
-        table->at[table->n] = (struct cb_column){.rank = rank_of(frame->events[e].name)};
+        table->at[table->n] = (struct cb_column){
+            .rank = rank_of(frame->events[e].name),
+            .memory = counts_memory(frame->events[e].name),
+            .weak = is_weak(&frame->events[e]),
+        };
         memcpy(table->at[table->n].name, name, sizeof(name));
         table->n++;
     }
@@ -94,6 +115,17 @@ static uint32_t best_clocks(const struct cb_column_table *table)
             return UINT32_C(1) << c;
     }
     return 0;
+}
+
+static void mark_columns(const struct cb_column_table *table, struct cb_features *features)
+{
+    features->memory = features->weak = 0;
+    for (size_t c = 0; c < table->n; c++) {
+        if (table->at[c].alive && table->at[c].memory)
+            features->memory |= UINT32_C(1) << c;
+        if (table->at[c].weak)
+            features->weak |= UINT32_C(1) << c;
+    }
 }
 
 size_t cb_features_stat(const struct cb_frame *frame, const char *name)
@@ -304,14 +336,15 @@ static void fill_socket(const struct fill *fill, size_t socket)
     struct cb_socket_features *out = &features->sockets[socket];
     uint32_t missing = 0;
 
-    *out = (struct cb_socket_features){.counted = features->has_system || features->n_rows > 1};
+    *out = (struct cb_socket_features){.counted = features->n_columns > 0 &&
+                                                  (features->has_system || features->n_rows > 1)};
     if (features->has_system) {
         read_row(fill, 0, socket, out->total, &missing);
         for (size_t c = 0; c < features->n_columns; c++) {
             if (fill->idle_clock[c])
                 out->total[c] = 0;
         }
-        out->counted = (missing & features->clocks) == 0;
+        out->counted &= (missing & features->clocks) == 0;
     }
     fill_targets(fill, socket, missing);
 }
@@ -529,6 +562,7 @@ int cb_features_fill(struct cb_features *features, struct cb_column_table *table
     fill.cpu_stat = cb_features_stat(frame, "cpu_ns");
     features->n_columns = table->n;
     features->clocks = best_clocks(table);
+    mark_columns(table, features);
     features->has_system = frame->has_machine_row;
     find_idle_clocks(&fill);
     for (size_t s = 0; s < features->n_sockets; s++)

@@ -33,6 +33,8 @@ struct cb_err;
 struct cb_column {
     char name[CB_COLUMN_NAME]; /* "pmu/event", cut where longer */
     uint8_t rank;              /* as a clock: 0 none, 1 reference cycles, 2 CPU time, 3 cycles */
+    bool memory;               /* its name says: misses of the last cache */
+    bool weak;                 /* a software event that is no clock: hardly a cause of power */
     bool alive;                /* it was seen above 0 */
 };
 
@@ -54,6 +56,8 @@ struct cb_socket_features {
 struct cb_features {
     size_t n_sockets, n_rows, n_columns; /* row n_rows - 1 is the system's */
     uint32_t clocks; /* the columns to believe first: one rank, bit per column */
+    uint32_t weak;   /* the columns of software events that are no clocks */
+    uint32_t memory; /* the living columns that count accesses to memory: first for DRAM */
     double busy;     /* share of all CPUs' time; negative: not known */
     bool has_system;
     enum cb_weight weight;   /* what `cpu` is made of, */

@@ -12,29 +12,52 @@
 #define EXPERTS CB_CBWATTS_EXPERTS
 
 static const struct tuning {
-    double memory[EXPERTS];
-    bool roots[EXPERTS];
-    int attributes;     /* the expert whose weights split the energy */
-    double ridge;       /* penalty of a linear column, in ticks of its mean square */
-    double ridge_root;  /* and of a root */
-    double anchor_n;    /* the idle prior's weight, in ticks */
-    double idle_share;  /* of a server's full power, before anything is seen */
-    double prior_share; /* of the dynamic power that one column may explain a priori (sd) */
+    double memory[EXPERTS]; /* forgetting a tick; the last expert is the one that splits */
+    double ridge;           /* penalty of a column, in ticks of its mean square */
+    double anchor_n;        /* the idle prior's weight, in ticks */
     double mix_memory, mix_power;
-    int sweeps;
+    double lowest, highest; /* a prediction may leave what was seen by so much */
+    int sweeps, split_sweeps;
+    double load_power, idle_spread, anchor_spread; /* of the idle prior */
+    double prior_share; /* of the dynamic power that one column may explain a priori (sd) */
+    double other_share, weak_share; /* of that, for a column that is no clock; a software event */
+    double least_ridge, most_ridge, least_anchor_n, most_anchor_n; /* of the splitting expert */
+    double noise_share;         /* of the dynamic power: the noise a priori (sd), */
+    double noise_ticks;         /* as if seen in so many ticks */
+    double structure_part;      /* of the noise: what stays from tick to tick (sd) */
+    double outlier;             /* a power beyond what was seen by this factor is none, */
+    unsigned outliers_in_a_row; /* unless there are so many */
+    double unseen_share;        /* of a part: what no counter tells of it (sd) */
 } tuning = {
-    .memory = {0.9, 0.98, 1, 0.998},
-    .roots = {true, true, true, false},
-    .attributes = 3,
-    .ridge = 0.1,
-    .ridge_root = 0.1,
-    .anchor_n = 2,
-    .idle_share = 0.45,
-    .prior_share = 0.5,
-    .mix_memory = 0.95,
-    .mix_power = 4,
+    .memory = {0.85, 0.97, 0.995, 1, 0.998},
+    .ridge = 0.02,
+    .anchor_n = 1,
+    .mix_memory = 0.92,
+    .mix_power = 6,
+    .lowest = 0.8,
+    .highest = 1.25,
     .sweeps = 6,
+    .split_sweeps = 40,
+    .load_power = 0.6,
+    .idle_spread = 0.7,
+    .anchor_spread = 0.02,
+    .prior_share = 0.4,
+    .other_share = 0.6,
+    .weak_share = 0.02,
+    .least_ridge = 1e-5,
+    .most_ridge = 0.3,
+    .least_anchor_n = 1e-4,
+    .most_anchor_n = 5,
+    .noise_share = 0.1,
+    .noise_ticks = 1,
+    .structure_part = 0.25,
+    .outlier = 3,
+    .outliers_in_a_row = 3,
+    .unseen_share = 0.06,
 };
+
+#define SPLITTER (EXPERTS - 1)
+#define SPLIT_COLS (CB_MODEL_EVENTS + 1) /* it has no roots */
 
 /* The columns in use: their values in this tick, and where they lie in an expert. */
 struct columns {
@@ -54,6 +77,11 @@ static void add_column(struct columns *columns, size_t at, size_t event, double 
     columns->n++;
 }
 
+static double clamp(double value, double least, double most)
+{
+    return fmin(fmax(value, least), most);
+}
+
 static double clock_rate(const struct cb_model_tick *tick)
 {
     double sum = 0;
@@ -65,7 +93,7 @@ static double clock_rate(const struct cb_model_tick *tick)
     return sum;
 }
 
-static void make_columns(const struct cb_model_tick *tick, struct columns *ret_columns)
+static void make_columns(const struct cb_model_tick *tick, bool roots, struct columns *ret_columns)
 {
     double clock = clock_rate(tick);
     double f2 = tick->frequency * tick->frequency;
@@ -73,7 +101,7 @@ static void make_columns(const struct cb_model_tick *tick, struct columns *ret_c
     ret_columns->n = 0;
     for (size_t e = 0; e < tick->n_events; e++)
         add_column(ret_columns, LINEAR + e, e, tick->rates[e], tick->rates[e]);
-    for (size_t e = 0; e < tick->n_events; e++)
+    for (size_t e = 0; e < tick->n_events && roots; e++)
         add_column(ret_columns, ROOT + e, e, sqrt(tick->rates[e]), tick->rates[e]);
     add_column(ret_columns, FREQUENCY, CB_MODEL_EVENTS, clock * f2, clock);
 }
@@ -85,17 +113,19 @@ void cb_cbwatts_init(struct cb_cbwatts *model)
 
 /* --- the idle anchor --- */
 
-/* The share of the power under @busy that idle is likely to be: a server's idle power is
- * tuning.idle_share of its full power, more or less (docs/model.md, Prior). */
-static double idle_part(double busy)
+/* The part of the power under the load @busy that idle is likely to be (docs/model.md, Prior): full
+ * power has the domain's idle share in it, and what is above it grows like busy^0.6. */
+static double idle_part(double idle_share, double busy)
 {
-    double u = busy >= 0 ? fmin(busy, 1) : 0.25;
+    double load = pow(clamp(busy, 0, 1), tuning.load_power);
 
-    return tuning.idle_share / (tuning.idle_share + (1 - tuning.idle_share) * u);
+    return idle_share / (idle_share + (1 - idle_share) * load);
 }
 
-static void learn_anchor(struct cb_cbwatts *model, double activity, double busy, double power_w)
+static void learn_anchor(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w)
 {
+    double activity = clock_rate(tick), busy = tick->busy;
+
     model->most_activity = fmax(model->most_activity, activity);
     model->anchor_activity *= 1.0005; /* an old minimum gives way after some thousand ticks */
     if (model->anchor_ticks == 0 || activity < 0.8 * model->anchor_activity) {
@@ -112,27 +142,28 @@ static void learn_anchor(struct cb_cbwatts *model, double activity, double busy,
     /* with no share of the CPUs known, the most activity seen stands for half of what can be */
     double guess =
         model->most_activity > 0 ? 0.5 * model->anchor_activity / model->most_activity : 0;
-    double part = idle_part(model->anchor_busy >= 0 ? model->anchor_busy : guess);
+    double part = idle_part(tick->idle_share, model->anchor_busy >= 0 ? model->anchor_busy : guess);
 
     model->idle_prior_w = part * model->anchor_w;
-    model->idle_prior_sd_w = 0.5 * (1 - part) * model->anchor_w + 0.02 * model->anchor_w + 1e-9;
+    model->idle_prior_sd_w =
+        (tuning.idle_spread * part * (1 - part) + tuning.anchor_spread) * model->anchor_w + 1e-9;
 }
 
 /* --- an expert --- */
 
-static void forget_and_add(struct cb_cbwatts_expert *expert, double memory, double weight,
+static void forget_and_add(struct cb_cbwatts_expert *expert, double memory,
                            const struct columns *columns, double power_w)
 {
-    double n = memory * expert->n + weight;
+    double n = memory * expert->n + 1;
     double dy = power_w - expert->mean_w;
-    double cross = memory * expert->n * weight / n;
+    double cross = memory * expert->n / n;
     double dx[COLS];
 
     for (size_t i = 0; i < columns->n; i++) {
         dx[i] = columns->x[i] - expert->mean[columns->at[i]];
-        expert->mean[columns->at[i]] += weight / n * dx[i];
+        expert->mean[columns->at[i]] += dx[i] / n;
     }
-    expert->mean_w += weight / n * dy;
+    expert->mean_w += dy / n;
     expert->scatter_ww = memory * expert->scatter_ww + cross * dy * dy;
     for (size_t i = 0; i < columns->n; i++) {
         size_t at = columns->at[i];
@@ -156,6 +187,19 @@ struct normal {
     double prior[COLS];
 };
 
+static bool is_clock(const struct columns *columns, size_t i, uint32_t clocks)
+{
+    return columns->at[i] < ROOT && clocks >> columns->event[i] & 1;
+}
+
+/* How much of the dynamic power a column may explain a priori, beside a clock's 1. */
+static double share_of(const struct columns *columns, size_t i, const struct cb_model_tick *tick)
+{
+    if (is_clock(columns, i, tick->clocks) || columns->at[i] == FREQUENCY)
+        return 1;
+    return tick->weak >> columns->event[i] & 1 ? tuning.weak_share : tuning.other_share;
+}
+
 /* The line through the clocks alone: what the data say where the other events say nothing. */
 static double prior_slope(const struct columns *columns, const struct normal *normal,
                           uint32_t clocks)
@@ -163,25 +207,58 @@ static double prior_slope(const struct columns *columns, const struct normal *no
     double sxx = 0, sxy = 0;
 
     for (size_t i = 0; i < columns->n; i++) {
-        if (columns->at[i] >= ROOT || !(clocks >> columns->event[i] & 1))
+        if (!is_clock(columns, i, clocks))
             continue;
         sxy += normal->b[i];
         for (size_t j = 0; j < columns->n; j++) {
-            if (columns->at[j] < ROOT && clocks >> columns->event[j] & 1)
+            if (is_clock(columns, j, clocks))
                 sxx += normal->a[i * COLS + j];
         }
     }
     return sxx > 0 && sxy > 0 ? sxy / sxx : 0;
 }
 
-static void make_normal(const struct cb_cbwatts *model, const struct cb_cbwatts_expert *expert,
-                        const struct columns *columns, uint32_t clocks, bool roots,
-                        struct normal *normal)
+/* How strongly the prior pulls, in ticks. The experts that predict have it fixed; the one that
+ * splits weighs it against its noise: sure of nothing where the noise is large. */
+struct pull {
+    double ridge, anchor_n;
+    double idle_w; /* the power without any load that it pulls to */
+};
+
+/* What moves with the load, at least: a machine seen only under one load may be mostly dynamic. */
+static double dynamic_scale(const struct cb_cbwatts_expert *expert)
 {
-    double n0 = tuning.anchor_n;
+    return fmax(expert->mean_w - expert->idle_w, 0.2 * expert->mean_w) + 1e-9;
+}
+
+static struct pull pull_of(const struct cb_cbwatts *model, const struct cb_cbwatts_expert *expert,
+                           bool splits)
+{
+    double dynamic_w = dynamic_scale(expert);
+    double prior_w = tuning.prior_share * dynamic_w;
+
+    if (!splits)
+        return (struct pull){tuning.ridge, tuning.anchor_n, model->experts[SPLITTER].idle_w};
+    return (struct pull){
+        clamp(expert->noise_ww / (prior_w * prior_w), tuning.least_ridge, tuning.most_ridge),
+        clamp(expert->noise_ww / (model->idle_prior_sd_w * model->idle_prior_sd_w),
+              tuning.least_anchor_n, tuning.most_anchor_n),
+        model->idle_prior_w};
+}
+
+static double mean_square(const struct cb_cbwatts_expert *expert, size_t at)
+{
+    return expert->scatter[at * COLS + at] / expert->n + expert->mean[at] * expert->mean[at];
+}
+
+static void make_normal(const struct cb_cbwatts_expert *expert, const struct columns *columns,
+                        const struct cb_model_tick *tick, struct pull pull, struct normal *normal)
+{
+    double n0 = pull.anchor_n;
     double n = expert->n + n0;
-    double pull = expert->n * n0 / n;
-    double dy = expert->mean_w - model->idle_prior_w;
+    double lever = expert->n * n0 / n;
+    double dy = expert->mean_w - pull.idle_w;
+    double slope;
 
     normal->n = columns->n;
     normal->n_ticks = n;
@@ -190,40 +267,36 @@ static void make_normal(const struct cb_cbwatts *model, const struct cb_cbwatts_
         size_t at = columns->at[i];
 
         normal->mean[i] = expert->mean[at] * expert->n / n;
-        normal->b[i] = expert->scatter_w[at] + pull * expert->mean[at] * dy;
+        normal->b[i] = expert->scatter_w[at] + lever * expert->mean[at] * dy;
         for (size_t j = 0; j <= i; j++) {
             double a = expert->scatter[at * COLS + columns->at[j]] +
-                       pull * expert->mean[at] * expert->mean[columns->at[j]];
+                       lever * expert->mean[at] * expert->mean[columns->at[j]];
 
             normal->a[i * COLS + j] = a;
             normal->a[j * COLS + i] = a;
         }
     }
-    double slope = prior_slope(columns, normal, clocks);
-
+    slope = prior_slope(columns, normal, tick->clocks);
     for (size_t i = 0; i < columns->n; i++) {
         size_t at = columns->at[i];
-        double square =
-            expert->scatter[at * COLS + at] / expert->n + expert->mean[at] * expert->mean[at];
-        double ridge = (at >= ROOT ? tuning.ridge_root : tuning.ridge) * square;
+        double share = share_of(columns, i, tick);
+        double ridge = pull.ridge / (share * share) * mean_square(expert, at);
 
-        normal->prior[i] = at < ROOT && clocks >> columns->event[i] & 1 ? slope : 0;
-        if (!roots && at >= ROOT && at < FREQUENCY)
-            ridge = INFINITY;
         normal->a[i * COLS + i] += ridge;
-        normal->b[i] += isfinite(ridge) ? ridge * normal->prior[i] : 0;
+        if (is_clock(columns, i, tick->clocks))
+            normal->b[i] += ridge * slope;
     }
 }
 
 /* Non-negative least squares by cyclic coordinate descent from the weights of the tick before. */
-static void descend(const struct normal *normal, double *w)
+static void descend(const struct normal *normal, int sweeps, double *w)
 {
-    for (int sweep = 0; sweep < tuning.sweeps; sweep++) {
+    for (int sweep = 0; sweep < sweeps; sweep++) {
         for (size_t i = 0; i < normal->n; i++) {
             const double *row = normal->a + i * COLS;
             double gradient = normal->b[i];
 
-            if (!(row[i] > 0) || isinf(row[i])) {
+            if (!(row[i] > 0)) {
                 w[i] = 0;
                 continue;
             }
@@ -234,17 +307,37 @@ static void descend(const struct normal *normal, double *w)
     }
 }
 
-static void fit(const struct cb_cbwatts *model, struct cb_cbwatts_expert *expert,
-                const struct columns *columns, uint32_t clocks, bool roots)
+/* Mean square of what the weights leave unexplained, beside a prior of few ticks. */
+static double residual_of(const struct cb_cbwatts_expert *expert, const struct columns *columns,
+                          const double *w)
 {
+    double sum_ww = expert->scatter_ww, free = expert->n;
+    double prior_w = tuning.noise_share * dynamic_scale(expert);
+
+    for (size_t i = 0; i < columns->n; i++) {
+        const double *row = expert->scatter + columns->at[i] * COLS;
+
+        sum_ww += w[i] * (w[i] * row[columns->at[i]] - 2 * expert->scatter_w[columns->at[i]]);
+        for (size_t j = 0; j < i; j++)
+            sum_ww += 2 * w[i] * w[j] * row[columns->at[j]];
+        free -= w[i] > 0;
+    }
+    free = fmax(free - 1, 0);
+    return (fmax(sum_ww, 0) + tuning.noise_ticks * prior_w * prior_w) / (free + tuning.noise_ticks);
+}
+
+static void fit(const struct cb_cbwatts *model, struct cb_cbwatts_expert *expert,
+                const struct columns *columns, const struct cb_model_tick *tick, bool splits)
+{
+    int sweeps = splits ? tuning.split_sweeps : tuning.sweeps;
     struct normal normal;
     double w[COLS];
     double idle_w;
 
-    make_normal(model, expert, columns, clocks, roots, &normal);
+    make_normal(expert, columns, tick, pull_of(model, expert, splits), &normal);
     for (size_t i = 0; i < columns->n; i++)
         w[i] = expert->weight[columns->at[i]];
-    descend(&normal, w);
+    descend(&normal, sweeps, w);
     idle_w = normal.mean_w;
     for (size_t i = 0; i < columns->n; i++)
         idle_w -= w[i] * normal.mean[i];
@@ -254,12 +347,14 @@ static void fit(const struct cb_cbwatts *model, struct cb_cbwatts_expert *expert
             for (size_t j = 0; j < columns->n; j++)
                 normal.a[i * COLS + j] += normal.n_ticks * normal.mean[i] * normal.mean[j];
         }
-        descend(&normal, w);
+        descend(&normal, sweeps, w);
         idle_w = 0;
     }
     for (size_t i = 0; i < columns->n; i++)
         expert->weight[columns->at[i]] = w[i];
     expert->idle_w = idle_w;
+    if (splits)
+        expert->noise_ww = residual_of(expert, columns, w);
 }
 
 static double expert_predicts(const struct cb_cbwatts_expert *expert, const struct columns *columns)
@@ -317,50 +412,39 @@ static double dot(const double *a, const double *b, size_t n)
 /*
  * Posterior covariance of the coefficients (per event) and variance of idle, from the splitting
  * expert's moments in standardised columns (each divided by its root mean square): the data weigh
- * 1 / noise^2, the prior allows each column the whole dynamic power (tuning.prior_share of it).
+ * 1 / noise^2, the prior allows each column tuning.prior_share of the dynamic power.
  */
 static void posterior(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
                       const struct columns *columns, struct cb_model_estimate *estimate)
 {
-    const struct cb_cbwatts_expert *expert = &model->experts[tuning.attributes];
-    double l[(CB_MODEL_EVENTS + 1) * (CB_MODEL_EVENTS + 1)] = {0};
-    double scale[CB_MODEL_EVENTS + 1], column[CB_MODEL_EVENTS + 1] = {0};
-    double solved[CB_MODEL_EVENTS + 1][CB_MODEL_EVENTS + 1];
-    size_t at[CB_MODEL_EVENTS + 1], n = 0, n_events = tick->n_events;
-    double dynamic_w = fmax(expert->mean_w - estimate->idle_w, 0.2 * expert->mean_w) + 1e-9;
-    double noise_w = fmax(estimate->structure_w, 1e-3 * dynamic_w);
-    double data = 1 / (noise_w * noise_w);
-    double prior = 1 / (tuning.prior_share * tuning.prior_share * dynamic_w * dynamic_w);
-    double f2 = tick->frequency * tick->frequency;
+    const struct cb_cbwatts_expert *expert = &model->experts[SPLITTER];
+    double l[SPLIT_COLS * SPLIT_COLS] = {0}, scale[SPLIT_COLS], column[SPLIT_COLS] = {0};
+    double solved[SPLIT_COLS][SPLIT_COLS];
+    size_t n = columns->n, n_events = tick->n_events;
+    double dynamic_w = dynamic_scale(expert);
+    double noise_ww = fmax(expert->noise_ww, 1e-8 * dynamic_w * dynamic_w);
+    double prior_w = tuning.prior_share * dynamic_w, idle_ww;
 
-    for (size_t i = 0; i < columns->n; i++) {
-        if (columns->at[i] < ROOT || columns->at[i] == FREQUENCY)
-            at[n++] = columns->at[i];
-    }
     for (size_t i = 0; i < n; i++) {
-        double mean = expert->mean[at[i]];
-        double square = expert->scatter[at[i] * COLS + at[i]] / expert->n + mean * mean;
+        double square = mean_square(expert, columns->at[i]);
 
         scale[i] = square > 0 ? 1 / sqrt(square) : 0;
-    }
-    for (size_t i = 0; i < n; i++) {
+        column[i] = scale[i] * expert->mean[columns->at[i]];
         for (size_t j = 0; j <= i; j++)
-            l[i * n + j] = data * scale[i] * scale[j] * expert->scatter[at[i] * COLS + at[j]];
-        l[i * n + i] += prior;
+            l[i * n + j] = scale[i] * scale[j] / noise_ww *
+                           expert->scatter[columns->at[i] * COLS + columns->at[j]];
+        l[i * n + i] += 1 / pow(prior_w * share_of(columns, i, tick), 2);
     }
     factor(l, n);
-    for (size_t i = 0; i < n; i++)
-        column[i] = scale[i] * expert->mean[at[i]];
     forward(l, n, column, solved[0]);
-    double from_data = noise_w * noise_w / expert->n + dot(solved[0], solved[0], n);
-
+    idle_ww = noise_ww / expert->n + dot(solved[0], solved[0], n);
     estimate->idle_sd_w =
-        sqrt(1 / (1 / from_data + 1 / (model->idle_prior_sd_w * model->idle_prior_sd_w)));
+        sqrt(1 / (1 / idle_ww + 1 / (model->idle_prior_sd_w * model->idle_prior_sd_w)));
     for (size_t e = 0; e < n_events; e++) {
         memset(column, 0, sizeof(column));
         column[e] = scale[e];
         if (tick->clocks >> e & 1)
-            column[n - 1] = scale[n - 1] * f2;
+            column[n - 1] = scale[n - 1] * tick->frequency * tick->frequency;
         forward(l, n, column, solved[e]);
         for (size_t j = 0; j <= e; j++) {
             double c = dot(solved[e], solved[j], n);
@@ -373,35 +457,38 @@ static void posterior(const struct cb_cbwatts *model, const struct cb_model_tick
 
 /* --- the whole --- */
 
-static double mixed_prediction(const struct cb_cbwatts *model, const double *predictions)
+/* Whatever the weights say: a socket stays near what it was seen to draw. */
+static double clamp_power(const struct cb_cbwatts *model, double power_w)
 {
+    return clamp(power_w, tuning.lowest * model->least_w, tuning.highest * model->most_w);
+}
+
+double cb_cbwatts_predict(const struct cb_cbwatts *model, const struct cb_model_tick *tick)
+{
+    struct columns columns;
     double sum = 0, weights = 0;
 
-    for (size_t k = 0; k < EXPERTS; k++) {
-        double error = model->experts[k].error_w + 1e-3 * model->most_w + 1e-9;
-        double weight = pow(error, -tuning.mix_power);
+    if (model->ticks == 0)
+        return (double)NAN;
+    make_columns(tick, true, &columns);
+    for (size_t k = 0; k < SPLITTER; k++) {
+        const struct cb_cbwatts_expert *expert = &model->experts[k];
+        double error_w = expert->error_w + 1e-3 * model->most_w + 1e-9;
+        double weight = pow(error_w, -tuning.mix_power);
 
-        sum += weight * predictions[k];
+        sum += weight * clamp_power(model, expert_predicts(expert, &columns));
         weights += weight;
     }
     return sum / weights;
 }
 
-/* Nothing here can exceed what was seen by half, or fall to half of it. */
-static double clamp_power(const struct cb_cbwatts *model, double power_w)
-{
-    return fmin(fmax(power_w, 0.5 * model->least_w), 1.5 * model->most_w);
-}
-
-/* Before anything is learnt: idle as the prior says, the rest in proportion to the clocks. */
+/* Nothing learnt at all: idle as the prior says, the rest in proportion to the clocks. */
 static void estimate_prior(const struct cb_model_tick *tick, double power_w,
                            struct cb_model_estimate *estimate)
 {
     double clock = clock_rate(tick);
 
-    estimate->prior = true;
-    estimate->predicted_w = NAN;
-    estimate->idle_w = power_w * idle_part(tick->busy);
+    estimate->idle_w = power_w * idle_part(tick->idle_share, tick->busy >= 0 ? tick->busy : 0.25);
     estimate->idle_sd_w = 0.5 * (power_w - estimate->idle_w) + 0.1 * power_w;
     estimate->noise_w = 0.1 * power_w;
     estimate->structure_w = 0.3 * power_w;
@@ -418,22 +505,20 @@ static void estimate_prior(const struct cb_model_tick *tick, double power_w,
 void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
                          double power_w, struct cb_model_estimate *ret_estimate)
 {
-    const struct cb_cbwatts_expert *expert = &model->experts[tuning.attributes];
+    const struct cb_cbwatts_expert *expert = &model->experts[SPLITTER];
     struct columns columns;
-    double predictions[EXPERTS];
 
     memset(ret_estimate, 0, sizeof(*ret_estimate));
+    ret_estimate->prior = model->ticks <= 1;
     if (model->ticks == 0) {
         estimate_prior(tick, power_w, ret_estimate);
         return;
     }
-    make_columns(tick, &columns);
-    for (size_t k = 0; k < EXPERTS; k++)
-        predictions[k] = clamp_power(model, expert_predicts(&model->experts[k], &columns));
-    ret_estimate->predicted_w = mixed_prediction(model, predictions);
+    make_columns(tick, false, &columns);
     ret_estimate->idle_w = expert->idle_w;
-    ret_estimate->noise_w = sqrt(model->residual_ww);
-    ret_estimate->structure_w = sqrt(model->structure_ww);
+    ret_estimate->noise_w = sqrt(expert->noise_ww);
+    ret_estimate->structure_w = tuning.structure_part * sqrt(expert->noise_ww);
+    ret_estimate->unseen_share = tuning.unseen_share;
     for (size_t i = 0; i < columns.n; i++) {
         double coef_w = expert->weight[columns.at[i]] * columns.value_per_rate[i];
 
@@ -445,46 +530,77 @@ void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_t
     posterior(model, tick, &columns, ret_estimate);
 }
 
-static void learn_errors(struct cb_cbwatts *model, const struct columns *columns, double power_w,
-                         double predicted_w)
+static void learn_errors(struct cb_cbwatts *model, const struct columns *columns, double power_w)
 {
-    double keep = model->ticks < 50 ? 1 - 1 / (double)model->ticks : 0.98;
-
-    for (size_t k = 0; k < EXPERTS; k++) {
+    for (size_t k = 0; k < SPLITTER; k++) {
         struct cb_cbwatts_expert *expert = &model->experts[k];
         double residual_w = clamp_power(model, expert_predicts(expert, columns)) - power_w;
 
         expert->error_w =
             tuning.mix_memory * expert->error_w + (1 - tuning.mix_memory) * fabs(residual_w);
-        if (k == (size_t)tuning.attributes)
-            model->structure_ww = keep * model->structure_ww + (1 - keep) * residual_w * residual_w;
-    }
-    if (isfinite(predicted_w)) {
-        double residual_w = power_w - predicted_w;
-
-        model->residual_ww = keep * model->residual_ww + (1 - keep) * residual_w * residual_w;
     }
 }
 
-void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w,
-                      double predicted_w)
+/*
+ * A power that no load explains: a counter that stood still, or jumped. It is left out, unless it
+ * goes on: the third in a row is how things are now. A first tick that was such a thing (the
+ * second is five times it, or a fifth, under no other load) is forgotten altogether.
+ */
+static bool is_outlier(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w)
 {
-    struct columns columns;
+    double lowest_w = model->least_w / tuning.outlier, highest_w = model->most_w * tuning.outlier;
+    bool out = power_w < lowest_w || power_w > highest_w;
+    double clock = clock_rate(tick);
 
-    make_columns(tick, &columns);
+    if (model->ticks == 0)
+        return false;
+    if (model->ticks == 1 && out && power_w > highest_w && clock < 2 * model->most_activity) {
+        cb_cbwatts_init(model);
+        return false;
+    }
+    if (power_w > highest_w && clock > 2 * model->most_activity)
+        out = false; /* the load explains it */
+    model->outliers = out ? model->outliers + 1 : 0;
+    return out && model->outliers < tuning.outliers_in_a_row;
+}
+
+/* What was learnt about the columns that count activity is in another unit now. */
+static void begin_clocks(struct cb_cbwatts *model, uint32_t clocks)
+{
+    if (model->ticks > 0 && model->clocks != clocks) {
+        model->most_activity = 0;
+        model->anchor_ticks = 0;
+    }
+    model->clocks = clocks;
+}
+
+void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w)
+{
+    struct columns with_roots, linear;
+
+    begin_clocks(model, tick->clocks);
+    if (is_outlier(model, tick, power_w))
+        return;
+    make_columns(tick, true, &with_roots);
+    make_columns(tick, false, &linear);
     if (model->ticks == 0) {
         model->least_w = model->most_w = power_w;
-        for (size_t k = 0; k < EXPERTS; k++)
+        for (size_t k = 0; k < SPLITTER; k++)
             model->experts[k].error_w = 0.1 * power_w;
     } else {
-        learn_errors(model, &columns, power_w, predicted_w);
+        learn_errors(model, &with_roots, power_w);
     }
     model->least_w = fmin(model->least_w, power_w);
     model->most_w = fmax(model->most_w, power_w);
-    learn_anchor(model, clock_rate(tick), tick->busy, power_w);
-    for (size_t k = 0; k < EXPERTS; k++) {
-        forget_and_add(&model->experts[k], tuning.memory[k], 1, &columns, power_w);
-        fit(model, &model->experts[k], &columns, tick->clocks, tuning.roots[k]);
+    learn_anchor(model, tick, power_w);
+    for (size_t k = EXPERTS; k-- > 0;) { /* the splitter first: the others lean on its idle */
+        struct cb_cbwatts_expert *expert = &model->experts[k];
+        const struct columns *columns = k == SPLITTER ? &linear : &with_roots;
+
+        forget_and_add(expert, tuning.memory[k], columns, power_w);
+        if (model->ticks == 0)
+            expert->idle_w = model->idle_prior_w;
+        fit(model, expert, columns, tick, k == SPLITTER);
     }
     model->ticks++;
 }

@@ -10,7 +10,7 @@
 #include "lib/cleanup.h"
 
 #define CB_CBWATTS_COLS (2 * CB_MODEL_EVENTS + 1) /* linear, square root, clock x frequency^2 */
-#define CB_CBWATTS_EXPERTS 4
+#define CB_CBWATTS_EXPERTS 5
 
 /* Forgotten moments of (columns, power) and the weights fitted to them. */
 struct cb_cbwatts_expert {
@@ -22,30 +22,33 @@ struct cb_cbwatts_expert {
     double scatter[CB_CBWATTS_COLS * CB_CBWATTS_COLS];
     double weight[CB_CBWATTS_COLS];
     double idle_w;
-    double error_w; /* forgotten mean absolute one-step error */
+    double error_w;  /* forgotten mean absolute one-step error; of the experts that predict */
+    double noise_ww; /* mean square of what stays unexplained; of the expert that splits */
 };
 
 struct cb_cbwatts {
     uint64_t ticks;
+    uint32_t clocks;               /* of the last tick */
+    uint32_t outliers;             /* in a row */
     double least_w, most_w;        /* of the ticks learnt from */
     double most_activity;          /* counts of the clocks per second */
     double anchor_activity;        /* the least activity seen, slowly forgotten */
     double anchor_busy;            /* what share of the CPUs that was; negative: not known */
     double anchor_w, anchor_ticks; /* the mean power under it, of so many ticks */
     double idle_prior_w, idle_prior_sd_w;
-    double residual_ww;  /* forgotten mean square of the one-step error */
-    double structure_ww; /* the same of the expert that splits */
     struct cb_cbwatts_expert experts[CB_CBWATTS_EXPERTS];
 };
 
 void cb_cbwatts_init(struct cb_cbwatts *model);
 
-/* @power_w is used only where nothing is known yet: the first tick's idle power. */
+/* Power of the machine in this tick by what was learnt from earlier ones; NAN before any. */
+double cb_cbwatts_predict(const struct cb_cbwatts *model, const struct cb_model_tick *tick);
+
+void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w);
+
+/* What is known for sharing this tick's energy out; @power_w, its power, is used only where nothing
+ * has been learnt yet. */
 void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
                          double power_w, struct cb_model_estimate *ret_estimate);
-
-/* @predicted_w is what the estimate before said (NAN: none). */
-void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w,
-                      double predicted_w);
 
 #endif

@@ -19,9 +19,12 @@ struct cb_cputime {
 
 void cb_cputime_init(struct cb_cputime *model);
 
+/* By earlier ticks only; NAN before any. */
+double cb_cputime_predict(const struct cb_cputime *model, double rate);
+
 /* @rate is the weight of the whole machine per second. One coefficient: coef_w[0], cov[0]. */
 void cb_cputime_estimate(const struct cb_cputime *model, double rate, double power_w,
                          struct cb_model_estimate *ret_estimate);
-void cb_cputime_learn(struct cb_cputime *model, double rate, double power_w, double predicted_w);
+void cb_cputime_learn(struct cb_cputime *model, double rate, double power_w);
 
 #endif

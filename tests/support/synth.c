@@ -55,20 +55,24 @@ static void draw_container(struct synth *synth, size_t i)
     }
 }
 
+/* Idle shares of the full power and how it bends are drawn about those of eleven measured servers
+ * (docs/model.md, Prior): package 0.08 to 0.4, DRAM 0.4 to 0.85. */
 static void draw_power(struct synth *synth)
 {
     double watts_per_cpu = between(synth, 2, 8); /* of an average instruction mix */
+    double idle_share = between(synth, 0.08, 0.4), dram_share = between(synth, 0.4, 0.85);
 
-    synth->idle_w = between(synth, 8, 50);
     synth->e_cycle = 0.6 * watts_per_cpu / synth->base_hz;
     synth->e_instruction = 0.3 * watts_per_cpu / synth->base_hz;
     synth->e_miss = between(synth, 5, 30) * 1e-9;
-    synth->most_w = 2 * watts_per_cpu * synth->cpus;
-    synth->bend = between(synth, 0, 0.3);
+    synth->most_w = 1.5 * watts_per_cpu * synth->cpus;
+    synth->idle_w = idle_share / (1 - idle_share) * synth->most_w;
+    synth->bend = between(synth, 0, 0.6);
     synth->leak = between(synth, 0, 0.004);
-    synth->noise_w = between(synth, 0.05, 0.8);
-    synth->dram_idle_w = between(synth, 1, 8);
+    synth->noise_w = between(synth, 0.002, 0.01) * synth->most_w;
     synth->e_dram = between(synth, 10, 60) * 1e-9;
+    synth->dram_idle_w =
+        dram_share / (1 - dram_share) * synth->e_dram * 0.004 * synth->base_hz * synth->cpus;
     if (synth->options.linear)
         synth->bend = synth->leak = synth->noise_w = 0;
 }
@@ -225,7 +229,8 @@ static void tick_socket(struct synth *synth, size_t s, double seconds)
     total_w = sum_w * (1 + synth->bend * (1 - fmin(sum_w / synth->most_w, 1)));
     idle_w = synth->idle_w * (1 + synth->leak * (synth->temperature[s] - 40));
     power_w[0] = fmax(idle_w + total_w + synth->noise_w * normal(synth), 0.1);
-    power_w[1] = fmax(dram_w + 0.2 * synth->noise_w * normal(synth), 0.05);
+    power_w[1] =
+        fmax(dram_w + 0.02 * (synth->noise_w > 0) * synth->dram_idle_w * normal(synth), 0.05);
     synth->temperature[s] += 0.03 * (40 + 0.25 * total_w - synth->temperature[s]);
     synth->idle_j[s][0] = idle_w * seconds;
     synth->idle_j[s][1] = synth->dram_idle_w * seconds;

@@ -256,7 +256,7 @@ static void shares_follow_cpu_time_within_a_point(void **state)
                       0.1 + 0.1 * uniform());
         assert_int_equal(cb_engine_frame(engine, &scene.frame, &result, NULL), 0);
         if (!running) {
-            assert_int_equal(result.shares[0].dynamic_uj, 0);
+            assert_true(result.shares[0].dynamic_uj < 100); /* of 20 J: a few switches */
             continue;
         }
         double cpu = (double)result.target_cpu_ns[0] /
