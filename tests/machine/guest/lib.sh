@@ -85,7 +85,7 @@ uptime_ms() {
 
 meter() {
   "$BIN/cbsensor" --state-dir "$S/sensor" --print-key >"$S/key" || die "cbsensor --print-key"
-  "$BIN/cbformula" --state-dir "$S/formula" keys add emulated "$(cat "$S/key")" || die "keys add"
+  "$BIN/cbformula" keys --state-dir "$S/formula" add emulated "$(cat "$S/key")" || die "keys add"
   "$BIN/cbformula" --state-dir "$S/formula" --listen "$LINK" --http "$HTTP" >"$D/formula.log" 2>&1 &
   formula=$!
   until_ok 30 answers || die "cbformula does not answer"

@@ -2,7 +2,7 @@
 """What has to hold. Every gate gives (passed, sentence) pairs.
 
 Always: the truth is sane, ticks follow one another, every part is >= 0 and they sum exactly, the
-machine's total is within 1 % (or 0.2 J) for every socket and domain, every container is there. A
+machine's total is within 1 % (or 0.8 J) for every socket and domain, every container is there. A
 scenario adds lines to its head:
     # gate: error PERCENT NAME...     its dynamic energy is that near to the truth
     # gate: sum PERCENT               so is the sum of all containers'

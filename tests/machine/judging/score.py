@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .truth import TOP
 
 PJ_PER_UJ = 1_000_000
-ENDS_UJ = 200_000   # what both ends of the window may make uncertain in a sum
+ENDS_UJ = 800_000   # what both ends of the window may make uncertain in a sum
 LEAST_UJ = 200_000  # of a truth that can say something about coverage
 
 
@@ -64,7 +64,7 @@ class Score:
 
     @property
     def worst_total(self):
-        """Of what is large enough: one end of the window is known to some 10 ms only."""
+        """Of what is large enough: the ends of the window are known to some 10 ms only."""
         return max((abs(Container.percent(*v)) for v in self.total.values()
                     if abs(v[0] - v[1]) > ENDS_UJ), default=0.0 if self.total else math.inf)
 

@@ -8,7 +8,7 @@
 
 struct cbm_settings cbm_settings = {
 	.base_khz = 2000000,
-	.idle_mw = 10000, .dram_idle_mw = 1500,
+	.idle_mw = 5000, .dram_idle_mw = 1000,
 	.drift_permille = 20, .drift_period_s = 240,
 	.pj_cycle = 500, .pj_instr = 1500, .pj_curve = 60, .pj_miss = 25000, .pj_dram = 33000,
 	.warm_permille = 40, .noise_permille = 20,
