@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_sampler.c - one tick as one frame: rows, texts, births and deaths, and that a tick allocates
+ * nothing. Counts are the real software events of this machine (skipped without the rights); the
+ * cgroups are real ones where they can be made.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "sensor/mounts.h"
+#include "sensor/sampler.h"
+#include "tests/support/fake_root.h"
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define BOOT_ID "259b3013-064c-4189-be36-baaba56f75e2"
+#define START_ID "0123456789abcdef0123456789abcdef"
+
+/* ---- every allocation of this thread, counted while armed ---- */
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define COUNTS_ALLOCATIONS 1
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+
+static _Thread_local bool armed;
+static _Thread_local size_t allocations;
+
+void *malloc(size_t size)
+{
+    allocations += armed;
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    allocations += armed;
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+    allocations += armed;
+    return __libc_realloc(old, size);
+}
+#else
+#define COUNTS_ALLOCATIONS 0
+static bool armed;
+static size_t allocations;
+#endif
+
+/* ---- a sampler of this machine ---- */
+
+struct parts {
+    int root_fd;
+    struct cb_topology topology;
+    struct cb_gaps gaps;
+    struct cb_perf *perf;
+    struct cb_count *count;
+    struct cb_machine *machine;
+    struct cb_busy *busy;
+    struct cb_energy *energy;
+    struct cb_sampler *sampler;
+    char cgroup[PATH_MAX + 64]; /* the hierarchy that is counted in */
+    int cgroup_fd;
+    int children;
+};
+
+static void find_hierarchy(struct parts *p)
+{
+    struct cb_mount mount;
+
+    p->cgroup_fd = -1;
+    if (cb_mounts_find_cgroup(p->root_fd, "perf_event", &mount, NULL) < 0 &&
+        cb_mounts_find_cgroup(p->root_fd, NULL, &mount, NULL) < 0)
+        return;
+    (void)snprintf(p->cgroup, sizeof(p->cgroup), "%s", mount.point);
+    p->cgroup_fd = open(p->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static bool open_counters(struct parts *p)
+{
+    static const char *const lists[] = {"cpu-clock,context-switches"};
+    const struct cb_perf_options perf = {.root_fd = p->root_fd,
+                                         .topology = &p->topology,
+                                         .n_lists = 1,
+                                         .lists = lists,
+                                         .gaps = &p->gaps};
+    struct cb_count_options count = {.root_fd = p->root_fd,
+                                     .topology = &p->topology,
+                                     .wanted = "perf",
+                                     .counting_fd = p->cgroup_fd,
+                                     .max_fds = 1024};
+    int r = cb_perf_open(&perf, &p->perf, NULL);
+
+    if (r == -EACCES)
+        return false;
+    assert_int_equal(r, 0);
+    count.perf = p->perf;
+    assert_int_equal(cb_count_open(&count, &p->count, NULL), 0);
+    assert_int_equal(cb_machine_open(p->root_fd, &p->topology, &p->machine, NULL), 0);
+    assert_int_equal(cb_busy_open(p->root_fd, &p->topology, &p->busy, NULL), 0);
+    return true;
+}
+
+static void open_sampler(struct parts *p, struct cb_busy *busy, struct cb_sampler **ret_sampler)
+{
+    const struct cb_energy_options energy = {
+        .root_fd = p->root_fd, .topology = &p->topology, .wanted = "estimate"};
+    struct cb_sampler_options options = {
+        .root_fd = p->root_fd,
+        .counting_fd = p->cgroup_fd,
+        .sensor = "test",
+        .boot_id = BOOT_ID,
+        .start_id = START_ID,
+        .topology = &p->topology,
+        .gaps = &p->gaps,
+    };
+
+    if (!p->energy)
+        assert_int_equal(cb_energy_open(&energy, &p->energy, NULL), 0);
+    options.perf = p->perf;
+    options.count = p->count;
+    options.machine = p->machine;
+    options.busy = busy;
+    options.energy = p->energy;
+    assert_int_equal(cb_sampler_open(&options, ret_sampler, NULL), 0);
+}
+
+static int setup(void **state)
+{
+    struct parts *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return -1;
+    *state = p;
+    p->root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    find_hierarchy(p);
+    if (cb_topology_init(&p->topology, p->root_fd, NULL) < 0)
+        return -1;
+    if (open_counters(p))
+        open_sampler(p, p->busy, &p->sampler);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct parts *p = *state;
+
+    p->sampler = cb_sampler_close(p->sampler);
+    p->energy = cb_energy_close(p->energy);
+    p->busy = cb_busy_close(p->busy);
+    p->machine = cb_machine_close(p->machine);
+    p->count = cb_count_close(p->count);
+    p->perf = cb_perf_close(p->perf);
+    cb_topology_fini(&p->topology);
+    for (int i = 0; i < p->children; i++) {
+        char name[64];
+
+        (void)snprintf(name, sizeof(name), "cbtest.%d.%d", (int)getpid(), i);
+        (void)unlinkat(p->cgroup_fd, name, AT_REMOVEDIR);
+    }
+    if (p->cgroup_fd >= 0)
+        (void)close(p->cgroup_fd);
+    (void)close(p->root_fd);
+    free(p);
+    return 0;
+}
+
+static struct parts *parts_or_skip(void **state)
+{
+    struct parts *p = *state;
+
+    if (!p->sampler) {
+        print_message("no right to count events\n");
+        skip();
+    }
+    return p;
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec pause = {.tv_nsec = ms * 1000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+static struct cb_frame *read_frame(struct parts *p, bool dictionary)
+{
+    struct cb_frame *frame = NULL;
+
+    pause_ms(2);
+    assert_int_equal(cb_sampler_read(p->sampler, dictionary, &frame, NULL), 0);
+    return frame;
+}
+
+/* A target with a cgroup of its own, or (@fake) one whose counters cannot be opened. */
+static void *add_target(struct parts *p, const char *id, bool fake)
+{
+    struct cb_cgroup_found found = {.path = "/docker/x", .kind = CB_TARGET_CONTAINER};
+    char name[64];
+    void *cookie;
+    int fd;
+
+    (void)snprintf(found.container_id, sizeof(found.container_id), "%s", id);
+    if (fake) {
+        found.dir_fd = p->root_fd; /* no cgroup */
+        return cb_sampler_born(p->sampler, &found);
+    }
+    (void)snprintf(name, sizeof(name), "cbtest.%d.%d", (int)getpid(), p->children);
+    if (p->cgroup_fd < 0 || mkdirat(p->cgroup_fd, name, 0755) < 0) {
+        print_message("no cgroup can be made\n");
+        skip();
+    }
+    p->children++;
+    fd = openat(p->cgroup_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    found.dir_fd = fd;
+    cookie = cb_sampler_born(p->sampler, &found);
+    (void)close(fd);
+    assert_non_null(cookie);
+    return cookie;
+}
+
+/* ---- tests ---- */
+
+static void frames_follow_each_other_without_a_gap(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    uint64_t last_t1_ns = 0;
+
+    cb_sampler_start(p->sampler);
+    for (uint64_t seq = 1; seq <= 3; seq++) {
+        struct cb_frame *f = read_frame(p, false);
+
+        assert_int_equal(f->seq, seq);
+        assert_true(f->t0_ns < f->t1_ns);
+        assert_true(seq == 1 || f->t0_ns == last_t1_ns);
+        assert_string_equal(f->start_id, START_ID);
+        assert_int_equal(f->dictionary, seq == 1);
+        last_t1_ns = f->t1_ns;
+        cb_sampler_done(p->sampler, true);
+    }
+}
+
+static void the_machines_row_is_what_ran(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+    uint64_t sum_ns = 0;
+
+    cb_sampler_start(p->sampler);
+    pause_ms(100);
+    f = read_frame(p, false);
+    assert_true(f->has_machine_row);
+    for (size_t s = 0; s < f->n_sockets; s++)
+        sum_ns += cb_frame_count(f, 0, s, 0);
+    /* the counters are read a little after the clock, on a loaded machine also later */
+    assert_in_range(sum_ns, 1, (f->t1_ns - f->t0_ns) * f->n_cpus + 500000000);
+    assert_int_equal(f->stats[0], sum_ns);
+    assert_int_equal(f->n_energies, f->n_sockets);
+    assert_int_equal(f->energies[0].source, CB_SOURCE_ESTIMATE);
+    assert_true(f->energies[0].energy_uj > 0);
+    assert_true(f->self_cpu_ns > 0);
+    cb_sampler_done(p->sampler, true);
+}
+
+/* A CPU-wide cpu-clock counts all the time there is; the row holds what ran, here by a file that
+ * says so, and with it the part of the estimate that is not idle. */
+static void idle_time_is_not_in_the_machines_row(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_sampler *sampler = NULL;
+    struct cb_busy *busy = NULL;
+    struct fake_root *root;
+    struct cb_frame *f;
+    void *fake;
+    uint64_t sum_ns = 0;
+
+    assert_int_equal(fake_root_setup(&fake), 0);
+    root = fake;
+    fake_root_put(root, "proc/1/mountinfo", "33 31 0:30 / /c rw - cgroup cgroup rw,cpuacct\n");
+    fake_root_put(root, "c/cpuacct.usage_percpu", "0 0\n");
+    assert_int_equal(cb_busy_open(root->fd, &p->topology, &busy, NULL), 0);
+    open_sampler(p, busy, &sampler);
+    cb_sampler_start(sampler);
+    pause_ms(50);
+    fake_root_put(root, "c/cpuacct.usage_percpu", "7000000 0\n");
+    assert_int_equal(cb_sampler_read(sampler, false, &f, NULL), 0);
+    for (size_t s = 0; s < f->n_sockets; s++)
+        sum_ns += cb_frame_count(f, 0, s, 0);
+    assert_in_range(sum_ns, 6900000, 14000000); /* 7 ms, and the skew of the clocks */
+    assert_int_equal(f->stats[0], sum_ns);
+    cb_sampler_done(sampler, true);
+    sampler = cb_sampler_close(sampler);
+    busy = cb_busy_close(busy);
+    (void)fake_root_teardown(&fake);
+}
+
+static void a_target_is_told_with_its_text_once(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+
+    cb_sampler_start(p->sampler);
+    cb_sampler_done(p->sampler, true);
+    f = read_frame(p, false);
+    cb_sampler_done(p->sampler, true);
+    (void)add_target(p, A, false);
+    assert_true(cb_sampler_has_container(p->sampler, A));
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 1);
+    assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT);
+    assert_string_equal(f->targets[0].cgroup, "/docker/x");
+    assert_string_equal(f->targets[0].container_id, A);
+    assert_false(f->dictionary);
+    cb_sampler_done(p->sampler, false); /* the frame was lost */
+    f = read_frame(p, false);
+    assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT);
+    cb_sampler_done(p->sampler, true);
+    f = read_frame(p, false);
+    assert_int_equal(f->targets[0].flags, 0);
+    cb_sampler_done(p->sampler, true);
+    f = read_frame(p, true); /* the other side asks for all of it */
+    assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT);
+    assert_true(f->dictionary);
+    cb_sampler_done(p->sampler, true);
+}
+
+static void a_name_that_comes_later_is_told_again(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_docker_answer answer = {.id = A, .found = true};
+    struct cb_docker_answer none = {.id = A};
+    struct cb_frame *f;
+
+    (void)add_target(p, A, false);
+    cb_sampler_start(p->sampler);
+    f = read_frame(p, false);
+    assert_null(f->targets[0].name);
+    cb_sampler_done(p->sampler, true);
+    answer.name = strdup("web");
+    answer.image = strdup("cb/busy");
+    cb_sampler_text(p->sampler, &answer);
+    f = read_frame(p, false);
+    assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT);
+    assert_string_equal(f->targets[0].name, "web");
+    assert_string_equal(f->targets[0].image, "cb/busy");
+    cb_sampler_done(p->sampler, true);
+    cb_sampler_text(p->sampler, &none); /* nothing new */
+    f = read_frame(p, false);
+    assert_int_equal(f->targets[0].flags, 0);
+    cb_sampler_done(p->sampler, true);
+}
+
+static void a_target_that_is_gone_has_one_last_row(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+    void *cookie;
+    uint32_t id;
+
+    cookie = add_target(p, A, false);
+    cb_sampler_start(p->sampler);
+    f = read_frame(p, false);
+    id = f->targets[0].id;
+    assert_true(id >= 1);
+    cb_sampler_done(p->sampler, true);
+    cb_sampler_gone(p->sampler, cookie);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 1);
+    assert_int_equal(f->targets[0].id, id);
+    assert_int_equal(f->targets[0].flags, CB_TARGET_GONE);
+    cb_sampler_done(p->sampler, true);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 0);
+    cb_sampler_done(p->sampler, true);
+    (void)add_target(p, A, false);
+    f = read_frame(p, false);
+    assert_true(f->targets[0].id != id); /* an id is never used again */
+    cb_sampler_done(p->sampler, true);
+}
+
+static void a_target_that_cannot_be_counted_is_told_as_such(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+    size_t n_gaps;
+
+    cb_sampler_start(p->sampler);
+    n_gaps = p->gaps.n_standing;
+    (void)add_target(p, A, true);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 1);
+    for (size_t s = 0; s < f->n_sockets; s++) {
+        assert_int_equal(f->enabled_ns[(f->n_sockets + s) * f->n_groups], f->t1_ns - f->t0_ns);
+        assert_int_equal(f->running_ns[(f->n_sockets + s) * f->n_groups], 0);
+        assert_int_equal(cb_frame_count(f, 1, s, 0), 0);
+    }
+    assert_true(f->stats[f->n_stats] == CB_STAT_ABSENT);
+    assert_int_equal(f->n_gaps, n_gaps + 1);
+    assert_string_equal(f->gaps[n_gaps].source, "perf:/docker/x");
+    assert_non_null(strstr(f->gaps[n_gaps].reason, "not counted"));
+    cb_sampler_done(p->sampler, true);
+}
+
+static void every_frame_can_be_encoded_and_read_back(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame_encoder *encoder = cb_frame_encoder_new();
+    struct cb_frame *f;
+    struct cb_frame back;
+    const uint8_t *bytes;
+    size_t size;
+
+    (void)add_target(p, A, false);
+    (void)add_target(p, "", true);
+    cb_sampler_start(p->sampler);
+    f = read_frame(p, false);
+    assert_int_equal(cb_frame_encode(encoder, f, &bytes, &size, NULL), 0);
+    assert_int_equal(cb_frame_decode(bytes, size, &back, NULL), 0);
+    assert_int_equal(back.n_targets, 2);
+    assert_int_equal(back.t1_ns, f->t1_ns);
+    assert_memory_equal(back.counts, f->counts,
+                        3 * f->n_sockets * f->n_events * sizeof(*f->counts));
+    cb_frame_clear(&back);
+    cb_sampler_done(p->sampler, true);
+    encoder = cb_frame_encoder_free(encoder);
+}
+
+static void a_tick_allocates_nothing(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame_encoder *encoder = cb_frame_encoder_new();
+
+    if (!COUNTS_ALLOCATIONS)
+        skip();
+    for (int i = 0; i < 100; i++) /* more than there is room for at first */
+        (void)add_target(p, i ? "" : A, i > 8);
+    cb_sampler_start(p->sampler);
+    for (int tick = 0; tick < 20; tick++) {
+        const uint8_t *bytes;
+        struct cb_frame *f;
+        size_t size;
+
+        armed = tick >= 2; /* the first frame carries the texts */
+        f = read_frame(p, false);
+        assert_int_equal(cb_frame_encode(encoder, f, &bytes, &size, NULL), 0);
+        cb_sampler_done(p->sampler, true);
+        armed = false;
+    }
+    assert_int_equal(allocations, 0);
+    encoder = cb_frame_encoder_free(encoder);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(frames_follow_each_other_without_a_gap),
+        TEST(the_machines_row_is_what_ran),
+        TEST(idle_time_is_not_in_the_machines_row),
+        TEST(a_target_is_told_with_its_text_once),
+        TEST(a_name_that_comes_later_is_told_again),
+        TEST(a_target_that_is_gone_has_one_last_row),
+        TEST(a_target_that_cannot_be_counted_is_told_as_such),
+        TEST(every_frame_can_be_encoded_and_read_back),
+        TEST(a_tick_allocates_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
