@@ -245,6 +245,101 @@ static void a_missing_doubled_or_unknown_field_is_named(void **state)
     random_frame_free(frame);
 }
 
+static struct cb_frame *full_frame(void);
+
+/* Copy a document; the one that is number *@left, counted in depth, gets a member more, and the
+ * array @longer an entry more. */
+static void copy_with_more(bson_iter_t *from, bson_t *to, int *left, const char *longer)
+{
+    bool grow = (*left)-- == 0;
+
+    while (bson_iter_next(from)) {
+        const char *key = bson_iter_key(from);
+        bson_iter_t inner;
+        bson_t child;
+        bson_t bare;
+
+        if (BSON_ITER_HOLDS_DOCUMENT(from)) {
+            assert_true(bson_iter_recurse(from, &inner));
+            (void)bson_append_document_begin(to, key, -1, &child);
+            copy_with_more(&inner, &child, left, longer);
+            (void)bson_append_document_end(to, &child);
+        } else if (BSON_ITER_HOLDS_ARRAY(from)) {
+            int kept = *left + 1; /* arrays are not counted */
+
+            assert_true(bson_iter_recurse(from, &inner));
+            (void)bson_append_array_begin(to, key, -1, &child);
+            (*left) = kept > 0 ? kept : -1;
+            copy_with_more(&inner, &child, left, longer);
+            if (strcmp(key, longer) == 0) {
+                char index[16];
+
+                (void)snprintf(index, sizeof(index), "%u", bson_count_keys(&child));
+                bson_init(&bare);
+                if (strcmp(key, "counter_names") == 0)
+                    (void)bson_append_utf8(&child, index, -1, "one more", -1);
+                else
+                    (void)bson_append_document(&child, index, -1, &bare);
+                bson_destroy(&bare);
+            }
+            (void)bson_append_array_end(to, &child);
+        } else {
+            (void)bson_append_iter(to, NULL, 0, from);
+        }
+    }
+    if (grow)
+        (void)bson_append_int32(to, "x", -1, 1);
+}
+
+static int decode_with_more(const uint8_t *bytes, size_t size, int *left, const char *longer)
+{
+    bson_t old;
+    bson_t new;
+    bson_iter_t iter;
+    struct cb_frame back;
+    int r;
+
+    assert_true(bson_init_static(&old, bytes, size));
+    assert_true(bson_iter_init(&iter, &old));
+    bson_init(&new);
+    copy_with_more(&iter, &new, left, longer);
+    r = cb_frame_decode(bson_get_data(&new), new.len, &back, NULL);
+    if (r == 0)
+        cb_frame_clear(&back);
+    bson_destroy(&new);
+    return r;
+}
+
+static void a_nested_member_or_entry_too_many_is_refused(void **state)
+{
+    struct cb_frame *frame = full_frame();
+    size_t size;
+    uint8_t *bytes = encoded(frame, &size);
+    int left = -1;
+    int documents = 0;
+
+    (void)state;
+    assert_int_equal(decode_with_more(bytes, size, &left, ""), 0); /* the copy is a frame */
+    for (left = 0; left <= 0; documents++) {
+        int r;
+
+        left = documents;
+        r = decode_with_more(bytes, size, &left, "");
+        if (left >= 0) {
+            assert_int_equal(r, 0);
+            break;
+        }
+        assert_int_equal(r, -EBADMSG);
+    }
+    assert_true(documents >= 1 + 2 + 1 + 2); /* the frame, its events, a text, its gaps */
+    left = -1;
+    assert_int_equal(decode_with_more(bytes, size, &left, "counter_names"), -EBADMSG);
+    left = -1;
+    assert_int_equal(decode_with_more(bytes, size, &left, "target_texts"), -EBADMSG);
+    free(bytes);
+    random_frame_free(frame);
+}
+
 static void another_format_version_is_refused_by_name(void **state)
 {
     struct cb_frame *frame = random_frame_new(7, &small);
@@ -288,13 +383,13 @@ BREACH(cpus, f->n_cpus = CB_FRAME_MAX_CPUS + 1)
 BREACH(targets, f->n_targets = CB_FRAME_MAX_TARGETS + 1)
 BREACH(events, f->n_events = CB_FRAME_MAX_EVENTS + 1)
 BREACH(groups, f->n_groups = CB_FRAME_MAX_GROUPS + 1)
-BREACH(energy_socket, f->energies[0].socket = 9)
+BREACH(energy_socket, f->energies[0].socket = (uint16_t)f->n_sockets)
 BREACH(energy_domain, f->energies[0].domain = CB_DOMAIN_COUNT)
 BREACH(energy_source, f->energies[0].source = CB_SOURCE_COUNT)
 BREACH(energy_twice, f->energies[1] = f->energies[0])
-BREACH(counter_socket, f->counters[0].socket = 9)
+BREACH(counter_socket, f->counters[0].socket = (uint16_t)f->n_sockets)
 BREACH(counter_twice, f->counters[1] = f->counters[0])
-BREACH(event_group, f->events[0].group = 3)
+BREACH(event_group, f->events[0].group = (uint8_t)f->n_groups)
 BREACH(event_twice, f->events[1] = f->events[0])
 BREACH(machine_row, f->has_machine_row = false; f->counts[0] = 1)
 BREACH(target_id, f->targets[0].id = 0)
@@ -560,6 +655,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(a_changed_frame_is_a_frame_or_refused),
         cmocka_unit_test(a_missing_doubled_or_unknown_field_is_named),
+        cmocka_unit_test(a_nested_member_or_entry_too_many_is_refused),
         cmocka_unit_test(another_format_version_is_refused_by_name),
         cmocka_unit_test(the_encoder_refuses_each_breach_and_names_the_field),
         cmocka_unit_test(limits_of_size_hold),

@@ -397,7 +397,9 @@ static void a_refused_sensor_asks_again_later(void **state)
     assert_string_equal(e.start_id, "");
     assert_string_equal(e.text, "node-1 has another key");
     assert_int_equal(send_frame(client, 1), -EAGAIN);
+    begin = cb_clock_boot_ns();
     m = wait_message(server, client, CB_LINK_MSG_HELLO);
+    assert_true(cb_clock_boot_ns() - begin < 3 * heartbeat_ns); /* not only as it is silent */
     welcome_hellos = true;
     assert_int_equal(cb_link_server_welcome(server, &m.peer, NULL), 0);
     (void)wait_event(server, client, CB_LINK_WELCOME);
@@ -520,6 +522,110 @@ static void a_bad_frame_after_a_hello_is_counted_too(void **state)
     wait_ignored(server, 4);
     raw_close(&raw);
     server = cb_link_server_close(server);
+}
+
+static void a_frame_before_the_welcome_is_nobodys(void **state)
+{
+    static const char *const hello[] = {"CBW1H", "node", BOOT, START, ""};
+    static const char *const frame[] = {"CBW1F", START, "12345678", "frame"};
+    static const char *const ping[] = {"CBW1P"};
+    struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
+    struct raw raw = raw_open(server);
+    struct cb_link_message m;
+
+    (void)state;
+    raw_send(&raw, 5, hello);
+    raw_send(&raw, 4, frame);
+    raw_send(&raw, 1, ping);
+    do
+        assert_int_equal(cb_link_server_poll(server, 100 * MS, -1, &m, NULL), 0);
+    while (m.kind == CB_LINK_MSG_NONE);
+    assert_int_equal(m.kind, CB_LINK_MSG_HELLO);
+    wait_ignored(server, 2);
+    assert_int_equal(cb_link_server_welcome(server, &m.peer, NULL), 0);
+    raw_send(&raw, 4, frame);
+    m = wait_message(server, NULL, CB_LINK_MSG_FRAME);
+    assert_int_equal(cb_link_server_refuse(server, &m.peer, "", 0, "out", NULL), 0);
+    raw_send(&raw, 4, frame); /* refused as a whole: as if it had never said hello */
+    wait_ignored(server, 3);
+    raw_close(&raw);
+    server = cb_link_server_close(server);
+}
+
+/* A stranger's handshake never ends, and no error tells why. */
+static void a_stranger_learns_nothing_from_the_handshake(void **state)
+{
+    const bool known[] = {true, false};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
+        struct raw raw = raw_open(server);
+        void *monitor = zmq_socket(raw.context, ZMQ_PAIR);
+        uint64_t end = cb_clock_boot_ns() + (known[i] ? 10000 : 500) * MS;
+        bool succeeded = false;
+        bool told = false;
+
+        admitted = known[i];
+        admit_calls = 0;
+        assert_int_equal(zmq_socket_monitor(raw.socket, "inproc://watch", ZMQ_EVENT_ALL), 0);
+        assert_int_equal(zmq_connect(monitor, "inproc://watch"), 0);
+        while (!succeeded && cb_clock_boot_ns() < end) {
+            struct cb_link_message m;
+            uint8_t event[6];
+            char address[256];
+
+            assert_int_equal(cb_link_server_poll(server, MS, -1, &m, NULL), 0);
+            if (zmq_recv(monitor, event, sizeof(event), ZMQ_DONTWAIT) != sizeof(event))
+                continue;
+            assert_true(zmq_recv(monitor, address, sizeof(address), 0) >= 0);
+            uint16_t kind = (uint16_t)(event[0] | event[1] << 8);
+
+            succeeded = kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+            told = told || kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+        }
+        assert_int_equal(succeeded, known[i]);
+        assert_false(told);
+        assert_true(admit_calls > 0);
+        assert_int_equal(zmq_socket_monitor(raw.socket, NULL, 0), 0);
+        (void)zmq_close(monitor);
+        raw_close(&raw);
+        server = cb_link_server_close(server);
+    }
+}
+
+static void numbers_that_mean_nothing_are_refused(void **state)
+{
+    static const uint8_t zero[8];
+    static const uint8_t one[8] = {1};
+    const struct {
+        struct cb_link_part parts[4];
+        size_t n;
+        bool request, good;
+    } cases[] = {
+#define PART(b, z) {.bytes = (const uint8_t *)(b), .size = (z)}
+        {{PART("CBW1F", 5), PART(START, 32), PART(one, 8), PART("x", 1)}, 4, true, true},
+        {{PART("CBW1F", 5), PART(START, 32), PART(zero, 8), PART("x", 1)}, 4, true, false},
+        {{PART("CBW1W", 5), PART(START, 32), PART(one, 4)}, 3, false, true},
+        {{PART("CBW1W", 5), PART(START, 32), PART(zero, 4)}, 3, false, false},
+        {{PART("CBW1A", 5), PART(START, 32), PART(one, 8)}, 3, false, true},
+        {{PART("CBW1A", 5), PART(START, 32), PART(zero, 8)}, 3, false, false},
+        {{PART("CBW1R", 5), PART(START, 32), PART(one, 8), PART("", 0)}, 4, false, true},
+        {{PART("CBW1R", 5), PART(START, 32), PART(zero, 8), PART("", 0)}, 4, false, false},
+        {{PART("CBW1R", 5), PART("", 0), PART(zero, 8), PART("", 0)}, 4, false, true},
+        {{PART("CBW1R", 5), PART("", 0), PART(one, 8), PART("", 0)}, 4, false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct cb_link_message m;
+        struct cb_link_event e;
+        int r = cases[i].request ? cb_link_wire_parse_request(cases[i].parts, cases[i].n, &m)
+                                 : cb_link_wire_parse_reply(cases[i].parts, cases[i].n, &e);
+
+        if ((r == 0) != cases[i].good)
+            fail_msg("case %zu: %d", i, r);
+    }
 }
 
 static void a_connection_that_speaks_no_zmtp_is_dropped(void **state)
@@ -751,6 +857,9 @@ int main(void)
         TEST(a_refused_sensor_asks_again_later),
         TEST(rubbish_is_counted_and_harmless),
         TEST(a_bad_frame_after_a_hello_is_counted_too),
+        TEST(a_frame_before_the_welcome_is_nobodys),
+        TEST(a_stranger_learns_nothing_from_the_handshake),
+        TEST(numbers_that_mean_nothing_are_refused),
         TEST(a_connection_that_speaks_no_zmtp_is_dropped),
         TEST(a_port_in_use_and_a_foreign_address_are_named),
         TEST(plain_tcp_beyond_loopback_needs_a_word),
