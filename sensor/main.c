@@ -23,6 +23,7 @@
 #include "lib/err.h"
 #include "lib/keys.h"
 #include "lib/log.h"
+#include "sensor/cmd_doctor.h"
 #include "sensor/options.h"
 #include "sensor/place.h"
 #include "sensor/rights.h"
@@ -63,7 +64,8 @@ struct sensor {
 
 static void print_help(void)
 {
-    (void)printf("usage: cbsensor [option...]\n\n"
+    (void)printf("usage: cbsensor [option...]\n"
+                 "       cbsensor doctor [--json]    what this machine can measure\n\n"
                  "Measures the energy of this machine and the work of each of its containers,\n"
                  "and sends both to cbformula.\n\n");
     cb_config_help(stdout, cb_sensor_opts, CB_SENSOR_ENV);
@@ -145,9 +147,9 @@ static int read_formula_key(struct sensor *s, struct cb_err *err)
         key = beside;
         if (access(key, F_OK) < 0)
             return cb_err_set(err, ENOENT,
-                              "the public key of cbformula is not known: give --formula-key KEY or "
-                              "FILE (cbformula --print-key shows it), or start cbformula first "
-                              "where both run on one machine ('%s')",
+                              "the public key of cbformula is not known: give --formula-key the "
+                              "text of its formula.pub, or start cbformula first where both run on "
+                              "one machine (no '%s')",
                               key);
     }
     r = cb_keys_public(key, s->formula_key, err);
@@ -367,7 +369,9 @@ static int open_outbox(struct sensor *s, struct cb_err *err)
             },
     };
 
-    return cb_outbox_open(&options, &s->outbox, err);
+    int r = cb_outbox_open(&options, &s->outbox, err);
+
+    return r < 0 ? cb_err_prefix(err, r, "link to cbformula (--formula, --plain, --insecure)") : 0;
 }
 
 static int drop_rights(struct sensor *s, struct cb_err *err)
@@ -524,6 +528,8 @@ int main(int argc, char **argv)
     int r;
 
     cb_log_init("cbsensor", CB_LOG_INFO, false);
+    if (argc > 1 && strcmp(argv[1], "doctor") == 0)
+        return cb_cmd_doctor(argc - 1, argv + 1);
     if (cb_sensor_options_parse(argc, argv, &sensor.options, &err) < 0)
         return fail(&err);
     cb_log_init("cbsensor", sensor.options.level, sensor.options.log_json);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_sampler.c - one tick as one frame: rows, texts, births and deaths, and that a tick allocates
- * nothing. Counts are the real software events of this machine (skipped without the rights); the
- * cgroups are real ones where they can be made.
+ * test_sampler.c - one tick as one frame: rows, texts, births and deaths, that a tick allocates
+ * nothing, and the loop that ticks (sensor/tick.c). Counts are the real software events of this
+ * machine (skipped without the rights); the cgroups are real ones where they can be made.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +26,7 @@
 #include "lib/err.h"
 #include "sensor/mounts.h"
 #include "sensor/sampler.h"
+#include "sensor/tick.h"
 #include "tests/support/fake_root.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -467,6 +470,167 @@ static void a_tick_allocates_nothing(void **state)
     encoder = cb_frame_encoder_free(encoder);
 }
 
+/* ---- the loop ---- */
+
+struct loop {
+    struct cb_cgroup_watch *watch;
+    struct cb_tick_options options;
+    struct fake_root *root; /* stands for the hierarchy */
+    void *fake;
+    FILE *dump;
+    size_t ready;
+    pthread_t thread;
+};
+
+static void be_ready(void *context)
+{
+    struct loop *l = context;
+
+    l->ready++;
+}
+
+static void open_loop(struct parts *p, struct loop *l, uint64_t tick_ns, uint64_t frames)
+{
+    struct cb_cgroup_options watch = {
+        .born = cb_sampler_born, .gone = cb_sampler_gone, .context = p->sampler};
+
+    *l = (struct loop){0};
+    assert_int_equal(fake_root_setup(&l->fake), 0);
+    l->root = l->fake;
+    watch.dir_fd = l->root->fd;
+    assert_int_equal(cb_cgroup_watch_open(&watch, &l->watch, NULL), 0);
+    l->dump = tmpfile();
+    assert_non_null(l->dump);
+    l->options = (struct cb_tick_options){
+        .sampler = p->sampler,
+        .watch = l->watch,
+        .dump = l->dump,
+        .tick_ns = tick_ns,
+        .frames = frames,
+        .signal_fd = eventfd(0, EFD_CLOEXEC),
+        .ready = be_ready,
+        .context = l,
+    };
+}
+
+static void close_loop(struct loop *l)
+{
+    l->watch = cb_cgroup_watch_close(l->watch);
+    (void)close(l->options.signal_fd);
+    (void)fclose(l->dump);
+    (void)fake_root_teardown(&l->fake);
+}
+
+/* How many lines the dump has, and how many of them hold @text. */
+static size_t count_lines(struct loop *l, const char *text, size_t *ret_with)
+{
+    static char line[1 << 20];
+    size_t n = 0;
+
+    *ret_with = 0;
+    rewind(l->dump);
+    while (fgets(line, sizeof(line), l->dump)) {
+        n++;
+        *ret_with += strstr(line, text) != NULL;
+    }
+    return n;
+}
+
+static void ticks_as_often_as_it_was_told(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct loop l;
+    uint64_t begin_ns = cb_clock_boot_ns();
+    uint64_t took_ns;
+    size_t with;
+
+    open_loop(p, &l, 20000000, 5);
+    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
+    took_ns = cb_clock_boot_ns() - begin_ns;
+    assert_int_equal(count_lines(&l, "\"missed_ticks\":", &with), 5);
+    assert_int_equal(with, 5);
+    assert_int_equal(l.ready, 1);
+    assert_in_range(took_ns, 90000000, UINT64_C(5000000000));
+    close_loop(&l);
+}
+
+static void *live_and_stop(void *context)
+{
+    const uint64_t one = 1;
+    struct loop *l = context;
+
+    pause_ms(100);
+    (void)mkdirat(l->root->fd, A, 0755);
+    pause_ms(200);
+    (void)unlinkat(l->root->fd, A, AT_REMOVEDIR);
+    pause_ms(200);
+    (void)!write(l->options.signal_fd, &one, sizeof(one));
+    return NULL;
+}
+
+static void a_birth_and_a_death_close_the_tick_early(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct loop l;
+    size_t with;
+
+    open_loop(p, &l, 60 * CB_NS_PER_S, 0);
+    assert_int_equal(pthread_create(&l.thread, NULL, live_and_stop, &l), 0);
+    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
+    (void)pthread_join(l.thread, NULL);
+    /* one ends at the birth, one at the death, one at the stop: the minute's tick never came */
+    assert_int_equal(count_lines(&l, "\"container_id\":\"" A "\"", &with), 3);
+    assert_int_equal(with, 1);
+    (void)count_lines(&l, "\"gone\":true", &with);
+    assert_int_equal(with, 1);
+    close_loop(&l);
+}
+
+static void *live_a_lot_and_stop(void *context)
+{
+    const uint64_t one = 1;
+    struct loop *l = context;
+    uint64_t end_ns = cb_clock_boot_ns() + 500000000;
+
+    while (cb_clock_boot_ns() < end_ns) {
+        (void)mkdirat(l->root->fd, A, 0755);
+        pause_ms(2);
+        (void)unlinkat(l->root->fd, A, AT_REMOVEDIR);
+    }
+    (void)!write(l->options.signal_fd, &one, sizeof(one));
+    return NULL;
+}
+
+static void early_ticks_come_at_most_20_times_a_second(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct loop l;
+    size_t with;
+
+    open_loop(p, &l, 60 * CB_NS_PER_S, 0);
+    assert_int_equal(pthread_create(&l.thread, NULL, live_a_lot_and_stop, &l), 0);
+    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
+    (void)pthread_join(l.thread, NULL);
+    assert_in_range(count_lines(&l, "\"gone\":true", &with), 2, 60);
+    assert_true(with >= 1);
+    close_loop(&l);
+}
+
+static void a_tick_that_was_missed_is_counted_and_widens_the_interval(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct loop l;
+    size_t with;
+
+    open_loop(p, &l, 1000000, 50);
+    for (int i = 0; i < 400; i++) /* so many rows of JSON take longer than a millisecond */
+        (void)add_target(p, "", true);
+    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
+    assert_int_equal(count_lines(&l, "\"missed_ticks\":0,", &with), 50);
+    assert_in_range(with, 0, 49);
+    close_loop(&l);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -480,6 +644,10 @@ int main(void)
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(every_frame_can_be_encoded_and_read_back),
         TEST(a_tick_allocates_nothing),
+        TEST(ticks_as_often_as_it_was_told),
+        TEST(a_birth_and_a_death_close_the_tick_early),
+        TEST(early_ticks_come_at_most_20_times_a_second),
+        TEST(a_tick_that_was_missed_is_counted_and_widens_the_interval),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
