@@ -36,6 +36,7 @@ git cmd:git
 python3 cmd:/usr/bin/python3
 sqlite3 cmd:sqlite3
 iproute2 cmd:ip
+procps cmd:pgrep
 docker-compose cmd:docker-compose
 jupyter-nbconvert cmd:jupyter
 python3-ipykernel py:ipykernel
