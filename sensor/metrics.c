@@ -12,42 +12,12 @@
 #include <unistd.h>
 
 #include "lib/err.h"
+#include "lib/schema.h"
 #include "sensor/metrics_parse.h"
 #include "sensor/mounts.h"
 
 #define TEXT_MAX 65536 /* io.stat has a line for each disk, net/dev one for each interface */
 #define MAX_KEYS 5
-
-static const struct {
-    const char *name;
-    bool is_counter;
-} infos[CB_METRIC_COUNT] = {
-    [CB_METRIC_CPU_USAGE] = {"cpu_usage_ns", true},
-    [CB_METRIC_CPU_USER] = {"cpu_user_ns", true},
-    [CB_METRIC_CPU_SYSTEM] = {"cpu_system_ns", true},
-    [CB_METRIC_CPU_THROTTLED] = {"cpu_throttled_ns", true},
-    [CB_METRIC_MEMORY] = {"memory_bytes", false},
-    [CB_METRIC_MEMORY_PEAK] = {"memory_peak_bytes", false},
-    [CB_METRIC_MEMORY_ANON] = {"memory_anon_bytes", false},
-    [CB_METRIC_MEMORY_FILE] = {"memory_file_bytes", false},
-    [CB_METRIC_MEMORY_SWAP] = {"memory_swap_bytes", false},
-    [CB_METRIC_MEMORY_LIMIT] = {"memory_limit_bytes", false},
-    [CB_METRIC_MEMORY_OOM_KILLS] = {"memory_oom_kills", true},
-    [CB_METRIC_IO_READ_BYTES] = {"io_read_bytes", true},
-    [CB_METRIC_IO_WRITE_BYTES] = {"io_write_bytes", true},
-    [CB_METRIC_IO_READ_OPS] = {"io_read_ops", true},
-    [CB_METRIC_IO_WRITE_OPS] = {"io_write_ops", true},
-    [CB_METRIC_NET_RX_BYTES] = {"net_rx_bytes", true},
-    [CB_METRIC_NET_TX_BYTES] = {"net_tx_bytes", true},
-    [CB_METRIC_NET_RX_PACKETS] = {"net_rx_packets", true},
-    [CB_METRIC_NET_TX_PACKETS] = {"net_tx_packets", true},
-    [CB_METRIC_PIDS] = {"pids", false},
-    [CB_METRIC_CPU_PRESSURE] = {"cpu_pressure_ns", true},
-    [CB_METRIC_MEMORY_PRESSURE] = {"memory_pressure_ns", true},
-    [CB_METRIC_MEMORY_PRESSURE_FULL] = {"memory_pressure_full_ns", true},
-    [CB_METRIC_IO_PRESSURE] = {"io_pressure_ns", true},
-    [CB_METRIC_IO_PRESSURE_FULL] = {"io_pressure_full_ns", true},
-};
 
 /* One file of a cgroup. Where a controller is mounted as v1 its v1 files are used, else v2's. */
 struct file {
@@ -193,14 +163,20 @@ struct cb_metrics_target {
     char path[];                    /* below a hierarchy, without the leading '/' */
 };
 
+/* The schema has them in the same order. */
+static const struct cb_schema_metric *schema_of(enum cb_metric metric)
+{
+    return cb_schema((enum cb_schema_id)(CB_SCHEMA_CPU_USAGE_NS + (int)metric));
+}
+
 const char *cb_metric_name(enum cb_metric metric)
 {
-    return infos[metric].name;
+    return schema_of(metric)->name;
 }
 
 bool cb_metric_is_counter(enum cb_metric metric)
 {
-    return infos[metric].is_counter;
+    return schema_of(metric)->kind == CB_SCHEMA_COUNTER;
 }
 
 /* ---- the machine ---- */
@@ -476,7 +452,7 @@ void cb_metrics_target_read(struct cb_metrics *metrics, struct cb_metrics_target
         uint64_t now = values[i];
         uint64_t last = target->last[i];
 
-        if (!infos[i].is_counter || now == CB_STAT_ABSENT)
+        if (!cb_metric_is_counter(i) || now == CB_STAT_ABSENT)
             continue;
         values[i] = last == CB_STAT_ABSENT || now < last ? CB_STAT_ABSENT : now - last;
         target->last[i] = now;

@@ -31,6 +31,7 @@ struct cb_err;
 struct cb_metrics;
 struct cb_metrics_target;
 
+/* In the order of lib/schema.h. */
 enum cb_metric {
     CB_METRIC_CPU_USAGE,
     CB_METRIC_CPU_USER,
@@ -60,7 +61,7 @@ enum cb_metric {
     CB_METRIC_COUNT,
 };
 
-/* The column's name in the frame: "memory_anon_bytes". */
+/* The column's name in the frame, from lib/schema: "memory_anon_bytes". */
 const char *cb_metric_name(enum cb_metric metric);
 /* A delta since the last read, not a value of the moment. */
 bool cb_metric_is_counter(enum cb_metric metric);
