@@ -18,7 +18,7 @@ static const struct tuning {
     double mix_memory, mix_power;
     double lowest, highest; /* a prediction may leave what was seen by so much */
     int sweeps, split_sweeps;
-    double load_power, idle_spread, anchor_spread; /* of the idle prior */
+    double guessed_load, load_power, idle_spread, anchor_spread; /* of the idle prior */
     double prior_share; /* of the dynamic power that one column may explain a priori (sd) */
     double other_share, weak_share; /* of that, for a column that is no clock; a software event */
     double least_ridge, most_ridge, least_anchor_n, most_anchor_n; /* of the splitting expert */
@@ -34,10 +34,11 @@ static const struct tuning {
     .anchor_n = 1,
     .mix_memory = 0.92,
     .mix_power = 6,
-    .lowest = 0.8,
-    .highest = 1.25,
+    .lowest = 0.6,
+    .highest = 1.4,
     .sweeps = 6,
     .split_sweeps = 40,
+    .guessed_load = 0.15,
     .load_power = 0.6,
     .idle_spread = 0.7,
     .anchor_spread = 0.02,
@@ -139,9 +140,11 @@ static void learn_anchor(struct cb_cbwatts *model, const struct cb_model_tick *t
         model->anchor_activity += (activity - model->anchor_activity) / model->anchor_ticks;
         model->anchor_busy += (busy - model->anchor_busy) / model->anchor_ticks;
     }
-    /* with no share of the CPUs known, the most activity seen stands for half of what can be */
-    double guess =
-        model->most_activity > 0 ? 0.5 * model->anchor_activity / model->most_activity : 0;
+    /* with no share of the CPUs known, the most activity seen stands for a lightly loaded machine
+     */
+    double guess = model->most_activity > 0
+                       ? tuning.guessed_load * model->anchor_activity / model->most_activity
+                       : 0;
     double part = idle_part(tick->idle_share, model->anchor_busy >= 0 ? model->anchor_busy : guess);
 
     model->idle_prior_w = part * model->anchor_w;
