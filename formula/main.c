@@ -19,6 +19,7 @@ static const struct command {
     {"recap", cb_cmd_recap, "the stored recaps of tests"},
     {"schema", cb_cmd_schema, "names, units and meanings of all metrics"},
     {"replay", cb_cmd_replay, "recorded input through a model, results as JSON lines"},
+    {"evaluate", cb_cmd_evaluate, "one-step error of a model on a recording"},
 };
 
 void cb_cmd_list(void)
