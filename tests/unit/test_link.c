@@ -386,6 +386,7 @@ static void a_refused_sensor_asks_again_later(void **state)
     struct cb_link_client *client = client_of(server);
     struct cb_link_message m;
     struct cb_link_event e;
+    uint64_t begin;
 
     (void)state;
     welcome_hellos = false;
