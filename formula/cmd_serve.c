@@ -25,7 +25,8 @@
 #include "lib/link.h"
 #include "lib/log.h"
 
-#define COMMIT_NS (100 * 1000 * 1000) /* the promise of docs/design.md: at most 100 ms */
+#define COMMIT_NS (UINT64_C(100) * 1000 * 1000) /* the promise of docs/design.md: at most 100 ms   \
+                                                 */
 #define HOUR_NS 3600e9
 
 struct config {

@@ -283,7 +283,7 @@ static enum MHD_Result answer(struct cb_http *http, struct MHD_Connection *conne
         .connection = connection, .id = id, .body = upload->body, .body_size = upload->size};
     struct reply reply = {.status = 0};
     struct cb_err err = {0};
-    const char *allow;
+    const char *allow = NULL;
     const struct route *route = find_route(method, path, id, sizeof(id), &allow);
     int r;
 
@@ -339,8 +339,9 @@ static int split_address(const char *address, char *host, size_t size, const cha
 {
     const char *colon = strrchr(address, ':');
     size_t n = colon ? (size_t)(colon - address) : 0;
+    uint64_t port = 0;
 
-    if (!colon || !colon[1] || n >= size)
+    if (!colon || n >= size || cb_parse_u64(colon + 1, &port) < 0 || port > UINT16_MAX)
         return cb_err_set(err, EINVAL, "--http: '%.60s' is not of the form ADDRESS:PORT", address);
     if (n >= 2 && address[0] == '[' && address[n - 1] == ']')
         (void)snprintf(host, size, "%.*s", (int)n - 2, address + 1);
@@ -403,7 +404,7 @@ int cb_http_listen(const char *address, int *ret_fd, bool *ret_loopback, char re
     static const struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *info = NULL;
-    char host[256];
+    char host[256] = "";
     const char *port = NULL;
     int fd;
     int r = split_address(address, host, sizeof(host), &port, err);

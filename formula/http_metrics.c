@@ -255,7 +255,7 @@ int cb_http_metrics(struct cb_http *http, const struct request *request, struct 
                     struct cb_err *err)
 {
     struct page page = {.now_wall_ns = cb_clock_wall_ns()};
-    struct cb_store *store;
+    struct cb_store *store = NULL;
     int r = cb_http_take_store(http, &store, err);
     int closed;
 

@@ -21,7 +21,7 @@ static json_t *number(uint64_t value)
 /* ---- machines ---- */
 
 struct machine_list {
-    struct cb_store *store;
+    struct cb_store *store = NULL;
     struct cb_names names;
     struct cb_result result;
     json_t *machines;
@@ -301,7 +301,7 @@ int cb_http_power(struct cb_http *http, const struct request *request, struct re
     struct ticks ticks = {.container = cb_http_arg(request, "container")};
     char *text = NULL;
     size_t size = 0;
-    struct cb_store *store;
+    struct cb_store *store = NULL;
     int r = cb_http_take_store(http, &store, err);
 
     if (r < 0)

@@ -174,8 +174,8 @@ int cb_http_begin_test(struct cb_http *http, const struct request *request, stru
                        struct cb_err *err)
 {
     struct cb_store_test test = {.boot = 0};
-    struct cb_store *store;
-    json_t *json;
+    struct cb_store *store = NULL;
+    json_t *json = NULL;
     int r = parse_body(request, &json, err);
 
     if (r < 0)
@@ -236,8 +236,8 @@ int cb_http_end_test(struct cb_http *http, const struct request *request, struct
                      struct cb_err *err)
 {
     struct cb_store_test test = {.boot = 0};
-    struct cb_store *store;
-    json_t *json;
+    struct cb_store *store = NULL;
+    json_t *json = NULL;
     int r = parse_body(request, &json, err);
 
     if (r < 0)
@@ -260,7 +260,7 @@ int cb_http_end_test(struct cb_http *http, const struct request *request, struct
 int cb_http_give_up_test(struct cb_http *http, const struct request *request,
                          struct reply *ret_reply, struct cb_err *err)
 {
-    struct cb_store *store;
+    struct cb_store *store = NULL;
     int r = cb_http_take_store(http, &store, err);
 
     if (r < 0)
@@ -293,7 +293,7 @@ static int try_recap(struct cb_http *http, const char *id, char **ret_document,
                      uint64_t *ret_covered_ns, uint64_t *ret_end_ns, struct cb_err *err)
 {
     struct cb_store_test test = {.boot = 0};
-    struct cb_store *store;
+    struct cb_store *store = NULL;
     int r = cb_http_take_store(http, &store, err);
 
     if (r < 0)
@@ -393,7 +393,7 @@ int cb_http_recaps(struct cb_http *http, const struct request *request, struct r
 {
     const char *idle = cb_http_arg(request, "idle");
     struct list list = {.recaps = json_array(), .policy = CB_IDLE_NONE, .err = err};
-    struct cb_store *store;
+    struct cb_store *store = NULL;
     uint64_t last;
     int r = cb_http_arg_number(request, "last", RECAPS_DEFAULT, RECAPS_MAX, &last, err);
 

@@ -128,17 +128,16 @@ static int attribute(struct cb_ingest *ingest, struct machine *machine,
                      const struct cb_frame *frame, struct pending_frame *pending,
                      struct cb_err *err)
 {
-    uint8_t *bytes = NULL;
     int r = cb_engine_frame(machine->engine, frame, &ingest->result, err);
 
     if (r == 0)
-        r = cb_result_pack(&ingest->result, &bytes, &pending->frame.result_size, err);
+        r = cb_result_pack(&ingest->result, &pending->bytes, &pending->frame.result_size, err);
     if (r < 0) {
         /* It may have learnt from a frame that is going to come again: back to what is saved. */
         machine->engine = cb_engine_free(machine->engine);
         return r;
     }
-    pending->frame.result = bytes;
+    pending->frame.result = pending->bytes;
     machine->counts.violations += cb_result_violations(&ingest->result);
     machine->learnt = true;
     return 0;

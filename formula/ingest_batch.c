@@ -116,7 +116,7 @@ void cb_ingest_pending_clear(struct pending_frame *pending)
     for (size_t i = 0; i < pending->n_targets; i++)
         free(pending->targets[i].labels);
     free(pending->targets);
-    free((void *)(uintptr_t)pending->frame.result);
+    free(pending->bytes);
     *pending = (struct pending_frame){0};
 }
 

@@ -44,7 +44,8 @@ struct pending_target {
 
 struct pending_frame {
     struct machine *machine;
-    struct cb_store_frame frame; /* frame.result is owned */
+    struct cb_store_frame frame; /* frame.result is `bytes` */
+    uint8_t *bytes;
     bool stored;
     size_t n_targets; /* changed dictionary entries */
     struct pending_target *targets;

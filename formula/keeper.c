@@ -16,7 +16,7 @@
 #define FORGET_AT_ONCE 500
 #define LOG_EVERY_NS (60 * CB_NS_PER_S)
 /* A test whose end is never covered gets a recap of what there is after a day. */
-#define STALE_NS (24 * 3600 * CB_NS_PER_S)
+#define STALE_NS (UINT64_C(24) * 3600 * CB_NS_PER_S)
 
 struct cb_keeper {
     struct cb_keeper_options o;

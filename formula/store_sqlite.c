@@ -360,7 +360,7 @@ static int migrate_one(struct cb_store *store, int version, struct cb_err *err)
 static int migrate(struct cb_store *store, struct cb_err *err)
 {
     int version = 0;
-    bool mine;
+    bool mine = false;
     int r = run_text(store, "turn on write-ahead logging",
                      "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", err);
 

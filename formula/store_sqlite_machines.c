@@ -160,7 +160,7 @@ int cb_store_start(struct cb_store *store, int64_t machine, const char *boot_id,
                    const char *start_id, uint64_t heard_wall_ns, struct cb_store_start *ret_start,
                    struct cb_err *err)
 {
-    bool mine;
+    bool mine = false;
     int r = cb_sql_begin_mine(store, &mine, err);
 
     if (r < 0)

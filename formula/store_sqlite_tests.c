@@ -90,8 +90,8 @@ static int write_end(struct cb_store *store, const struct cb_store_test *test, s
 
 int cb_store_end_test(struct cb_store *store, const struct cb_store_test *test, struct cb_err *err)
 {
-    struct cb_store_test old;
-    bool mine;
+    struct cb_store_test old = {.boot = 0};
+    bool mine = false;
     int r = cb_sql_begin_mine(store, &mine, err);
 
     if (r < 0)
@@ -109,7 +109,7 @@ int cb_store_end_test(struct cb_store *store, const struct cb_store_test *test, 
 
 int cb_store_give_up_test(struct cb_store *store, const char *id, struct cb_err *err)
 {
-    struct cb_store_test test;
+    struct cb_store_test test = {.boot = 0};
     int r = cb_sql_run(store, "give a test up", err,
                        "UPDATE tests SET state = ?2 WHERE id = ?1 AND state = ?3", "tii", id,
                        (int64_t)CB_TEST_GIVEN_UP, (int64_t)CB_TEST_RUNNING);
@@ -175,7 +175,7 @@ int cb_store_put_recap(struct cb_store *store, const struct cb_store_test *test,
                        uint64_t begin_wall_ns, const char *document, const char *const *sinks,
                        size_t n_sinks, struct cb_err *err)
 {
-    bool mine;
+    bool mine = false;
     int r = cb_sql_begin_mine(store, &mine, err);
 
     if (r < 0)

@@ -125,7 +125,7 @@ static struct machine *get_machine(struct cb_totals *totals, const char *name)
 
     if (machine)
         return machine;
-    if (grow((void **)&totals->machines, totals->n, &totals->capacity, sizeof(*totals->machines)) <
+    if (grow((void **)&totals->machines, totals->n, &totals->capacity, sizeof(struct machine *)) <
         0)
         return NULL;
     machine = calloc(1, sizeof(*machine));

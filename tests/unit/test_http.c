@@ -488,6 +488,7 @@ static void a_port_in_use_is_named(void **state)
     assert_int_equal(cb_http_listen("9771", &fd, &loopback, text, &err), -22);
     assert_int_equal(cb_http_listen("127.0.0.1:port", &fd, &loopback, text, &err), -22);
     assert_int_equal(cb_http_listen("127.0.0.1:", &fd, &loopback, text, &err), -22);
+    assert_int_equal(cb_http_listen("127.0.0.1:70000", &fd, &loopback, text, &err), -22);
     assert_int_equal(fd, -1);
     assert_int_equal(cb_http_listen("0.0.0.0:0", &fd, &loopback, text, &err), 0);
     assert_false(loopback);
