@@ -21,7 +21,7 @@ static json_t *number(uint64_t value)
 /* ---- machines ---- */
 
 struct machine_list {
-    struct cb_store *store = NULL;
+    struct cb_store *store;
     struct cb_names names;
     struct cb_result result;
     json_t *machines;
