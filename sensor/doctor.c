@@ -294,7 +294,7 @@ static void check_rights(const struct patient *p, struct cb_finding *f)
     } else if (paranoid > 2) {
         f->state = CB_FINDING_LIMITED;
         say(f, "above 2 the kernels of some distributions want CAP_SYS_ADMIN for every counter, "
-               "CAP_PERFMON is not enough");
+               "CAP_PERFMON is not enough: cbsensor keeps it there");
         advise(f, "sysctl kernel.perf_event_paranoid=2");
     } else if (!has_cap(p, CAP_DAC_READ_SEARCH)) {
         f->state = CB_FINDING_LIMITED;

@@ -377,8 +377,8 @@ static int open_outbox(struct sensor *s, struct cb_err *err)
 static int drop_rights(struct sensor *s, struct cb_err *err)
 {
     char kept[256];
-    int r = cb_rights_drop(cb_place_is_mounted_by_us(s->place), cb_count_uses_bpf(s->count), kept,
-                           sizeof(kept), err);
+    int r = cb_rights_drop(s->topology.cpus[0], cb_place_is_mounted_by_us(s->place),
+                           cb_count_uses_bpf(s->count), kept, sizeof(kept), err);
 
     if (r == 0)
         cb_log_debug("capabilities kept: %s", kept);

@@ -10,13 +10,27 @@
 #include <cap-ng.h>
 
 #include "lib/err.h"
+#include "sensor/perf.h"
 
 static bool has(unsigned capability)
 {
     return capng_have_capability(CAPNG_PERMITTED, capability) == 1;
 }
 
-int cb_rights_drop(bool will_unmount, bool uses_bpf, char *ret_kept, size_t size,
+/* Does this kernel refuse to count without CAP_SYS_ADMIN? Tried without it, which is permitted
+ * still.
+ */
+static bool counting_needs_admin(uint32_t cpu)
+{
+    if (!has(CAP_PERFMON) || !has(CAP_SYS_ADMIN))
+        return false; /* there is no choice */
+    if (capng_update(CAPNG_DROP, CAPNG_EFFECTIVE, CAP_SYS_ADMIN) < 0 ||
+        capng_apply(CAPNG_SELECT_CAPS) < 0)
+        return false;
+    return cb_perf_probe(-1, cpu, NULL) == -EACCES;
+}
+
+int cb_rights_drop(uint32_t cpu, bool will_unmount, bool uses_bpf, char *ret_kept, size_t size,
                    struct cb_err *err)
 {
     unsigned wanted[8];
@@ -28,6 +42,8 @@ int cb_rights_drop(bool will_unmount, bool uses_bpf, char *ret_kept, size_t size
         return cb_err_set(err, EPERM, "cannot read the process's capabilities");
     wanted[n_wanted++] = has(CAP_PERFMON) ? CAP_PERFMON : CAP_SYS_ADMIN;
     wanted[n_wanted++] = CAP_DAC_READ_SEARCH;
+    if (counting_needs_admin(cpu))
+        wanted[n_wanted++] = CAP_SYS_ADMIN;
     if (uses_bpf)
         wanted[n_wanted++] = has(CAP_BPF) ? CAP_BPF : CAP_SYS_ADMIN;
     if (will_unmount) {
