@@ -482,7 +482,7 @@ double cb_cbwatts_predict(const struct cb_cbwatts *model, const struct cb_model_
         sum += weight * clamp_power(model, expert_predicts(expert, &columns));
         weights += weight;
     }
-    return sum / weights;
+    return isfinite(sum / weights) ? sum / weights : (double)NAN;
 }
 
 /* Nothing learnt at all: idle as the prior says, the rest in proportion to the clocks. */
@@ -503,6 +503,18 @@ static void estimate_prior(const struct cb_model_tick *tick, double power_w,
         if (rate > 0)
             estimate->cov[e * tick->n_events + e] = power_w * power_w / (rate * rate);
     }
+}
+
+/* Moments beyond all measure (a snapshot from elsewhere) must not leave the model. */
+static bool is_sound(const struct cb_model_estimate *estimate, size_t n_events)
+{
+    double sum = estimate->idle_w + estimate->idle_sd_w + estimate->noise_w;
+
+    for (size_t e = 0; e < n_events; e++)
+        sum += estimate->coef_w[e];
+    for (size_t i = 0; i < n_events * n_events; i++)
+        sum += fabs(estimate->cov[i]);
+    return isfinite(sum);
 }
 
 void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
@@ -531,6 +543,11 @@ void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_t
             ret_estimate->coef_w[e] += tick->clocks >> e & 1 ? coef_w : 0;
     }
     posterior(model, tick, &columns, ret_estimate);
+    if (!is_sound(ret_estimate, tick->n_events)) {
+        memset(ret_estimate, 0, sizeof(*ret_estimate));
+        ret_estimate->prior = true;
+        estimate_prior(tick, power_w, ret_estimate);
+    }
 }
 
 static void learn_errors(struct cb_cbwatts *model, const struct columns *columns, double power_w)

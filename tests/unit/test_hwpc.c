@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_hwpc.c - lib/hwpc.c and its readers: PowerAPI's reports, old and new. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/err.h"
+#include "lib/hwpc.h"
+
+#define REPORT                                                                                     \
+    "{\"timestamp\":1000,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":{\"0\":{\"7\":"  \
+    "{\"RAPL_ENERGY_PKG\":123,\"time_enabled\":5}}}}}"
+
+static int parse(const char *text, struct cb_hwpc_report **report, struct cb_err *err)
+{
+    size_t used;
+
+    return cb_hwpc_parse(text, strlen(text), report, &used, err);
+}
+
+static void reads_a_report(void **state)
+{
+    struct cb_hwpc_report *report = NULL;
+
+    (void)state;
+    assert_int_equal(parse(REPORT, &report, NULL), 0);
+    assert_int_equal(report->timestamp_ms, 1000);
+    assert_string_equal(report->sensor, "s");
+    assert_string_equal(report->target, "all");
+    assert_int_equal(report->n_counts, 2);
+    assert_string_equal(report->counts[0].group, "rapl");
+    assert_string_equal(report->counts[0].socket, "0");
+    assert_string_equal(report->counts[0].cpu, "7");
+    assert_string_equal(report->counts[0].event, "RAPL_ENERGY_PKG");
+    assert_true(report->counts[0].value == 123);
+    report = cb_hwpc_report_free(report);
+}
+
+static void reads_every_form_of_time(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } times[] = {
+        {"1610531482630", 1610531482630},
+        {"2021-01-13T09:51:22.630", 1610531482630},
+        {"2021-01-13T09:51:22.630Z", 1610531482630},
+        {"2021-01-13T10:51:22.630+01:00", 1610531482630},
+        {"2021-01-13 07:21:22.63-0230", 1610531482630},
+        {"2021-01-13T09:51:22.6309999", 1610531482630},
+        {"2021-01-13T09:51:22", 1610531482000},
+        {"1970-01-01T00:00:00", 0},
+        {"2000-02-29T12:00:00", 951825600000},
+        {"2100-03-01T00:00:00", 4107542400000},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        int64_t ms = -1;
+
+        assert_int_equal(cb_hwpc_parse_time(times[i].text, &ms), 0);
+        assert_int_equal(ms, times[i].ms);
+    }
+}
+
+static void refuses_what_is_no_time(void **state)
+{
+    static const char *const times[] = {
+        "",
+        "-1",
+        "yesterday",
+        "2021-13-01T00:00:00",
+        "2021-01-13",
+        "2021-01-13T09:51",
+        "2021-01-13T09:51:22.",
+        "2021-01-13T09:51:22x",
+        "1969-12-31T23:59:59",
+        "99999999999999999999",
+        "1970-01-01T00:00:00+01:00",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        int64_t ms = -1;
+
+        assert_true(cb_hwpc_parse_time(times[i], &ms) < 0);
+    }
+}
+
+static void takes_doubles_and_mongodbs_numbers(void **state)
+{
+    struct cb_hwpc_report *report = NULL;
+
+    (void)state;
+    assert_int_equal(
+        parse("{\"_id\":\"x\",\"timestamp\":{\"$date\":\"2021-01-13T09:51:22.630Z\"},\"sensor\":"
+              "\"s\",\"target\":\"t\",\"metadata\":{\"a\":1},\"groups\":{\"core\":{\"0\":{\"1\":"
+              "{\"A\":8.75e+10,\"B\":{\"$numberLong\":\"18446744073709551615\"}}}}}}",
+              &report, NULL),
+        0);
+    assert_int_equal(report->timestamp_ms, 1610531482630);
+    assert_true(report->counts[0].value == 8.75e10);
+    assert_true(report->counts[1].value == 18446744073709551616.0);
+    report = cb_hwpc_report_free(report);
+}
+
+static void refuses_what_is_no_report(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"", "malformed"},
+        {"{", "malformed"},
+        {"[]", "JSON object"},
+        {"{}", "timestamp"},
+        {"{\"timestamp\":-5,\"sensor\":\"s\",\"target\":\"t\",\"groups\":{}}", "timestamp"},
+        {"{\"timestamp\":5,\"sensor\":\"\",\"target\":\"t\",\"groups\":{}}", "sensor"},
+        {"{\"timestamp\":5,\"sensor\":\"s\",\"target\":7,\"groups\":{}}", "target"},
+        {"{\"timestamp\":5,\"sensor\":\"s\",\"target\":\"t\"}", "groups"},
+        {"{\"timestamp\":5,\"sensor\":\"s\",\"target\":\"t\",\"groups\":{\"g\":1}}", "'g'"},
+        {"{\"timestamp\":5,\"sensor\":\"s\",\"target\":\"t\",\"groups\":{\"g\":{\"0\":{\"1\":{"
+         "\"E\":-1}}}}}",
+         "negative"},
+        {"{\"timestamp\":5,\"sensor\":\"s\",\"target\":\"t\",\"groups\":{\"g\":{\"0\":{\"1\":{"
+         "\"E\":\"x\"}}}}}",
+         "no number"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct cb_hwpc_report *report = NULL;
+        struct cb_err err = {0};
+
+        assert_int_equal(parse(bad[i].text, &report, &err), -EBADMSG);
+        assert_null(report);
+        assert_non_null(strstr(err.text, bad[i].says));
+    }
+}
+
+/* Read everything; returns how many reports there were before the end or the error. */
+static size_t read_all(const char *text, bool skip_bad, uint64_t *skipped, struct cb_err *err)
+{
+    FILE *file = tmpfile();
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+    size_t n = 0;
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    rewind(file);
+    assert_int_equal(cb_hwpc_reader_json(file, "f", skip_bad, &reader, NULL), 0);
+    while (cb_hwpc_reader_next(reader, &report, err) == 0 && report) {
+        report = cb_hwpc_report_free(report);
+        n++;
+    }
+    *skipped = cb_hwpc_reader_skipped(reader);
+    reader = cb_hwpc_reader_free(reader);
+    (void)fclose(file);
+    return n;
+}
+
+static void reads_lines_streams_and_whole_documents(void **state)
+{
+    struct cb_err err = {0};
+    uint64_t skipped;
+
+    (void)state;
+    assert_int_equal(read_all(REPORT "\n\n" REPORT "\r\n" REPORT, false, &skipped, &err), 3);
+    assert_int_equal(read_all(REPORT REPORT " " REPORT "\n", false, &skipped, &err), 3);
+    assert_int_equal(read_all("[" REPORT "," REPORT "]", false, &skipped, &err), 2);
+    assert_int_equal(
+        read_all("{\"reports\": [\n" REPORT ",\n" REPORT "\n]}\n", false, &skipped, &err), 2);
+    assert_int_equal(read_all("", false, &skipped, &err), 0);
+    assert_int_equal(err.code, 0);
+}
+
+static void says_in_which_line_it_stopped(void **state)
+{
+    struct cb_err err = {0};
+    uint64_t skipped;
+
+    (void)state;
+    assert_int_equal(
+        read_all(REPORT "\n" REPORT "\n{\"timestamp\":\n" REPORT, false, &skipped, &err), 2);
+    assert_non_null(strstr(err.text, "f:3: "));
+    err = (struct cb_err){0};
+    assert_int_equal(read_all("nonsense\n" REPORT, false, &skipped, &err), 0);
+    assert_non_null(strstr(err.text, "f:1: "));
+}
+
+static void skips_what_is_bad_when_asked(void **state)
+{
+    struct cb_err err = {0};
+    uint64_t skipped;
+
+    (void)state;
+    assert_int_equal(
+        read_all("x\n" REPORT "\n{\"timestamp\":\n{}\n" REPORT "\n", true, &skipped, &err), 2);
+    assert_int_equal(skipped, 3);
+}
+
+static void writes_what_it_read(void **state)
+{
+    struct cb_hwpc_report *report = NULL;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    (void)state;
+    assert_int_equal(parse(REPORT, &report, NULL), 0);
+    assert_int_equal(cb_hwpc_write(out, report, NULL), 0);
+    (void)fclose(out);
+    assert_string_equal(text, REPORT "\n");
+    free(text);
+    report = cb_hwpc_report_free(report);
+}
+
+/* --- CSV --- */
+
+static void put(const char *directory, const char *name, const char *text)
+{
+    char path[256];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    (void)fclose(file);
+}
+
+static void drop(const char *directory, const char *name)
+{
+    char path[256];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void joins_the_files_of_a_directory_by_time_and_target(void **state)
+{
+    char directory[] = "/tmp/cbw-hwpc-XXXXXX";
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *first = NULL, *second = NULL, *none = NULL;
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    put(directory, "rapl.csv",
+        "timestamp,sensor,target,socket,cpu,RAPL_ENERGY_PKG\n2000,s,all,0,1,20\n1000,s,all,0,1,"
+        "10\n");
+    put(directory, "core.csv",
+        "timestamp,sensor,target,socket,cpu,A,B\r\n1000,s,all,0,1,1,2\r\n1000,s,all,0,2,3,4\r\n");
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, NULL), 0);
+    assert_int_equal(cb_hwpc_reader_next(reader, &first, NULL), 0);
+    assert_int_equal(cb_hwpc_reader_next(reader, &second, NULL), 0);
+    assert_int_equal(cb_hwpc_reader_next(reader, &none, NULL), 0);
+    assert_null(none);
+    reader = cb_hwpc_reader_free(reader); /* the reports live on */
+    assert_int_equal(first->timestamp_ms, 1000);
+    assert_int_equal(first->n_counts, 5);
+    assert_string_equal(first->counts[0].group, "core");
+    assert_string_equal(first->counts[3].event, "B");
+    assert_true(first->counts[3].value == 4);
+    assert_int_equal(second->timestamp_ms, 2000);
+    assert_int_equal(second->n_counts, 1);
+    first = cb_hwpc_report_free(first);
+    second = cb_hwpc_report_free(second);
+    drop(directory, "rapl.csv");
+    drop(directory, "core.csv");
+    assert_int_equal(rmdir(directory), 0);
+}
+
+static void names_the_row_that_is_no_csv(void **state)
+{
+    char directory[] = "/tmp/cbw-hwpc-XXXXXX";
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_err err = {0};
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, &err), -ENOENT);
+    put(directory, "core.csv", "timestamp,sensor,target,socket,cpu,A\n1,s,t,0,0,1\n1,s,t,0,1,\n");
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "core.csv:3: "));
+    assert_int_equal(cb_hwpc_reader_csv(directory, true, &reader, &err), 0);
+    assert_int_equal(cb_hwpc_reader_skipped(reader), 1);
+    reader = cb_hwpc_reader_free(reader);
+    put(directory, "core.csv", "timestamp,sensor,socket,cpu,A\n");
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "target"));
+    drop(directory, "core.csv");
+    assert_int_equal(rmdir(directory), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_a_report),
+        cmocka_unit_test(reads_every_form_of_time),
+        cmocka_unit_test(refuses_what_is_no_time),
+        cmocka_unit_test(takes_doubles_and_mongodbs_numbers),
+        cmocka_unit_test(refuses_what_is_no_report),
+        cmocka_unit_test(reads_lines_streams_and_whole_documents),
+        cmocka_unit_test(says_in_which_line_it_stopped),
+        cmocka_unit_test(skips_what_is_bad_when_asked),
+        cmocka_unit_test(writes_what_it_read),
+        cmocka_unit_test(joins_the_files_of_a_directory_by_time_and_target),
+        cmocka_unit_test(names_the_row_that_is_no_csv),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
