@@ -246,6 +246,9 @@ static int recover_segment(struct cb_spool *spool, struct cb_spool_scan *scan, u
     }
     *segment = (struct segment){
         .number = number, .begin = found.begin, .end = found.end, .records = found.records};
+    if (ftruncate(fd, (off_t)found.end) < 0) {
+        /* the torn tail will be counted again at the next start */
+    }
     spool->bytes += size_of(segment);
     spool->held += found.records;
     add_segment(spool, segment);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -56,4 +57,19 @@ ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset);
 ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset)
 {
     return must_fail(ENODATA) ? -1 : __real_pread(fd, buf, size, offset);
+}
+
+static atomic_int fdatasyncs;
+
+int fault_fdatasyncs(void)
+{
+    return fdatasyncs;
+}
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+    fdatasyncs++;
+    return must_fail(EIO) ? -1 : __real_fdatasync(fd);
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fault.h - make the k-th of the wrapped calls (calloc, openat, pread; see the Makefile) fail. */
+/* fault.h - make the k-th of the wrapped calls (calloc, openat, pread, fdatasync; see
+ * the Makefile) fail. */
 #ifndef CB_TESTS_FAULT_H
 #define CB_TESTS_FAULT_H
 
 /* The call after @k more ones fails: 0 is the next. Only that one fails. */
 void fault_arm(int k);
 void fault_disarm(void);
+
+/* How often fdatasync() was called so far, by any thread. */
+int fault_fdatasyncs(void);
 
 #endif

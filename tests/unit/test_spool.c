@@ -442,6 +442,70 @@ static void a_file_cut_at_any_byte_gives_every_whole_record_before(void **state)
     free_root(copy);
 }
 
+static void a_torn_record_is_counted_once_whatever_follows_it(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_spool *spool = open_spool(root, 1 << 20, 10 * RECORD);
+    const char *names[] = {"0000000000000001.spool", "0000000000000002.spool"};
+
+    append(spool, A, 1, 13); /* torn: 10, before frames of the same start, and 13 before others */
+    spool = cb_spool_close(spool);
+    spool = open_spool(root, 1 << 20, 10 * RECORD);
+    append(spool, B, 1, 2);
+    spool = cb_spool_close(spool);
+    for (size_t i = 0; i < 2; i++) {
+        struct stat st;
+        int fd = openat(root->fd, names[i], O_RDWR | O_CLOEXEC);
+
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(ftruncate(fd, st.st_size - 7), 0);
+        (void)close(fd);
+    }
+    spool = open_spool(root, 1 << 20, 10 * RECORD);
+    assert_int_equal(cb_spool_held_frames(spool), 13);
+    assert_int_equal(cb_spool_lost_frames(spool), 2);
+    spool = cb_spool_close(spool);
+    spool = open_spool(root, 1 << 20, 10 * RECORD);
+    assert_int_equal(cb_spool_lost_frames(spool), 0);
+    expect(spool, A, 1, 9);
+    expect(spool, A, 11, 12);
+    expect(spool, B, 1, 2);
+    spool = cb_spool_close(spool);
+}
+
+/* ---- sync ---- */
+
+static void appended_frames_are_synced_once_and_delivered_ones_never(void **state)
+{
+    struct cb_spool *spool = open_spool(*state, 1 << 20, 10 * RECORD);
+    int before = fault_fdatasyncs();
+    struct cb_err err = {0};
+
+    assert_int_equal(cb_spool_sync(spool, NULL), 0);
+    assert_int_equal(fault_fdatasyncs(), before);
+    append(spool, A, 1, 3);
+    assert_true(cb_spool_is_dirty(spool));
+    assert_int_equal(cb_spool_sync(spool, NULL), 0);
+    assert_int_equal(cb_spool_sync(spool, NULL), 0);
+    assert_int_equal(fault_fdatasyncs(), before + 1);
+    append(spool, A, 4, 11); /* 4 to 10 are synced when their segment is full */
+    assert_int_equal(fault_fdatasyncs(), before + 2);
+    expect(spool, A, 1, 11);
+    assert_int_equal(cb_spool_ack(spool, A, 11), 11);
+    assert_int_equal(cb_spool_sync(spool, NULL), 0);
+    assert_int_equal(fault_fdatasyncs(), before + 2);
+    append(spool, A, 12, 12);
+    fault_arm(0);
+    assert_int_equal(cb_spool_sync(spool, &err), -EIO);
+    fault_disarm();
+    assert_true(err.text[0]);
+    assert_int_equal(cb_spool_trouble(spool), EIO);
+    append(spool, A, 13, 13);
+    assert_int_equal(cb_spool_trouble(spool), 0);
+    expect(spool, A, 12, 13);
+    spool = cb_spool_close(spool);
+}
+
 static void damage_in_the_middle_costs_the_damaged_frames_only(void **state)
 {
     struct cb_spool *spool = open_spool(*state, 1 << 20, 10 * RECORD);
@@ -511,6 +575,7 @@ static void damage_that_comes_while_running_is_skipped_and_counted(void **state)
     assert_int_equal(cb_spool_lost_frames(spool), 11);
     assert_int_equal(cb_spool_ack(spool, A, 25), 14);
     assert_int_equal(cb_spool_held_frames(spool), 0);
+    assert_int_equal(cb_spool_held_bytes(spool), 0);
     spool = cb_spool_close(spool);
 }
 
@@ -547,6 +612,8 @@ static void limit_file_size(rlim_t bytes)
 static void a_full_disk_is_bridged_by_memory(void **state)
 {
     struct cb_spool *spool = open_spool(*state, 1 << 20, 100 * RECORD);
+    struct fake_root *copy = new_root();
+    struct cb_spool *other;
 
     assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     append(spool, A, 1, 2);
@@ -557,6 +624,12 @@ static void a_full_disk_is_bridged_by_memory(void **state)
     assert_int_not_equal(cb_spool_trouble(spool), 0);
     assert_int_equal(cb_spool_held_frames(spool), 10);
     assert_int_equal(cb_spool_lost_frames(spool), 0);
+    copy_dir(*state, copy); /* the half record was cut off again */
+    other = open_spool(copy, 1 << 20, 100 * RECORD);
+    assert_int_equal(cb_spool_held_frames(other), 2);
+    assert_int_equal(cb_spool_lost_frames(other), 0);
+    other = cb_spool_close(other);
+    free_root(copy);
     expect(spool, A, 1, 10);
     expect_none(spool);
     cb_spool_rewind(spool);
@@ -586,8 +659,8 @@ static void a_disk_that_works_again_is_used_again(void **state)
 
     spool = open_spool(*state, 3 * RECORD, 2 * RECORD);
     append(spool, A, 1, 2);
-    fault_arm(1);
-    append(spool, A, 3, 3); /* in memory */
+    fault_arm(2);
+    append(spool, A, 3, 3); /* in memory: calloc() and fdatasync() work, openat() does not */
     fault_disarm();
     assert_int_equal(count_files(*state, ".spool"), 1);
     append(spool, A, 4, 4); /* drops the file, so there is room on the disk */
@@ -680,6 +753,8 @@ int main(void)
         TEST(a_directory_belongs_to_one_process),
         TEST(a_kill_at_any_moment_loses_and_disorders_nothing),
         TEST(a_file_cut_at_any_byte_gives_every_whole_record_before),
+        TEST(a_torn_record_is_counted_once_whatever_follows_it),
+        TEST(appended_frames_are_synced_once_and_delivered_ones_never),
         TEST(damage_in_the_middle_costs_the_damaged_frames_only),
         TEST(damage_that_comes_while_running_is_skipped_and_counted),
         TEST(foreign_files_are_left_alone),
