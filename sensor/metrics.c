@@ -138,6 +138,7 @@ static const struct file files[] = {
      {{"some", 1000, CB_METRIC_IO_PRESSURE}, {"full", 1000, CB_METRIC_IO_PRESSURE_FULL}}},
 };
 #define N_FILES (sizeof(files) / sizeof(files[0]))
+_Static_assert(N_FILES <= 64, "a bit for each file");
 
 static const struct cb_metrics_key net_keys[] = {
     {"rx_bytes", 1, CB_METRIC_NET_RX_BYTES},
@@ -156,7 +157,11 @@ struct cb_metrics {
     char text[TEXT_MAX]; /* buffer of target_read */
 };
 
+#define MAX_TRIES 3 /* of a file that is not there: the hierarchies get a new cgroup one by one */
+
 struct cb_metrics_target {
+    unsigned tries;
+    uint64_t missing; /* files that are not tried again, a bit each */
     int fds[N_FILES]; /* -1: not kept open */
     int net_fd;
     uint64_t last[CB_METRIC_COUNT]; /* of the counters; CB_STAT_ABSENT: none yet */
@@ -325,11 +330,16 @@ static void forget(struct cb_metrics *m, int *kept)
 static void read_file(struct cb_metrics *m, struct cb_metrics_target *target, size_t i,
                       uint64_t *values)
 {
-    cb_auto_close int opened = target->fds[i] < 0 ? open_file(m, target, i) : -1;
-    int fd = opened >= 0 ? opened : target->fds[i];
+    cb_auto_close int opened = -1;
+    int fd = target->fds[i];
 
-    if (fd < 0)
+    if (fd < 0 && !(target->missing & UINT64_C(1) << i))
+        fd = opened = open_file(m, target, i);
+    if (fd < 0) {
+        if (target->tries >= MAX_TRIES)
+            target->missing |= UINT64_C(1) << i;
         return;
+    }
     if (read_text(m, fd) < 0) {
         forget(m, &target->fds[i]); /* the cgroup may be made again under this path */
         return;
@@ -339,23 +349,19 @@ static void read_file(struct cb_metrics *m, struct cb_metrics_target *target, si
         keep(m, &opened, &target->fds[i]);
 }
 
-/* The first process in the cgroup, in any hierarchy; 0: none. */
+/* The first process in the cgroup, in the first hierarchy that has it; 0: none. */
 static unsigned long find_pid(struct cb_metrics *m, const struct cb_metrics_target *target)
 {
     for (size_t i = 0; i < N_FILES; i++) {
         char path[PATH_MAX];
         int n = snprintf(path, sizeof(path), "%s/cgroup.procs", target->path);
         cb_auto_close int fd = -1;
-        unsigned long pid;
-
         if (m->dirs[i] < 0 || n < 0 || (size_t)n >= sizeof(path))
             continue;
         fd = openat(m->dirs[i], path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || read_text(m, fd) < 0)
             continue;
-        pid = strtoul(m->text, NULL, 10);
-        if (pid)
-            return pid;
+        return strtoul(m->text, NULL, 10);
     }
     return 0;
 }
@@ -397,6 +403,7 @@ static void read_raw(struct cb_metrics *m, struct cb_metrics_target *target, uin
 {
     for (size_t i = 0; i < CB_METRIC_COUNT; i++)
         values[i] = CB_STAT_ABSENT;
+    target->tries++;
     for (size_t i = 0; i < N_FILES; i++)
         if (m->dirs[i] >= 0)
             read_file(m, target, i, values);
