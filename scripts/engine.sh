@@ -63,10 +63,10 @@ stop() {
 pids_naming() {
   local p
   for p in /proc/[0-9]*; do
-    case $(tr '\0' ' ' <"$p/cmdline" 2>/dev/null) in
+    case $(tr '\0' ' ' <"$p/cmdline") in
     *dockerd*"$1"* | *containerd*"$1"*) echo "${p#/proc/}" ;;
     esac
-  done
+  done 2>/dev/null
 }
 
 # end_container ID: what is left of it in the cgroups

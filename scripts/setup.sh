@@ -58,7 +58,7 @@ wanted() {
   case $1 in
   test)
     printf '%s\n' "$needs_test"
-    command -v go >/dev/null || echo 'golang-go cmd:go'
+    command -v go >/dev/null || printf '%s\n' 'golang-go cmd:go' 'ca-certificates cmd:go'
     [ ! -x tests/machine/run ] || printf '%s\n' "$needs_machine"
     ;;
   machine) printf '%s\n' "$needs_machine" ;;

@@ -5,6 +5,7 @@
 # what it is to the module proxy, the module golang.org/toolchain, checked by its checksum database.
 # Only the binary stays: what Go downloads and compiles (1.3 GB) goes away again.
 set -eu
+shopt -s inherit_errexit
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/cbwatts
 toolchain=go1.24.4
