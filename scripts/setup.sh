@@ -33,6 +33,7 @@ bpftool cmd:bpftool
 clang-format cmd:clang-format
 libclang-rt-14-dev cmd:clang
 git cmd:git
+ca-certificates cmd:curl
 python3 cmd:/usr/bin/python3
 sqlite3 cmd:sqlite3
 iproute2 cmd:ip
@@ -58,7 +59,7 @@ wanted() {
   case $1 in
   test)
     printf '%s\n' "$needs_test"
-    command -v go >/dev/null || printf '%s\n' 'golang-go cmd:go' 'ca-certificates cmd:go'
+    command -v go >/dev/null || echo 'golang-go cmd:go'
     [ ! -x tests/machine/run ] || printf '%s\n' "$needs_machine"
     ;;
   machine) printf '%s\n' "$needs_machine" ;;
