@@ -56,6 +56,13 @@ handler cb_http_recaps;
 handler cb_http_power;
 handler cb_http_metrics;
 
+/* The bodies of a begin (*@ret_args: a JSON array, free() it) and of an end. -EINVAL names the
+ * member. */
+int cb_http_parse_begin(const char *body, size_t size, struct cb_store_test *ret_test,
+                        char **ret_args, struct cb_err *err);
+int cb_http_parse_end(const char *body, size_t size, struct cb_store_test *ret_test,
+                      struct cb_err *err);
+
 /* A store for one request. Give it back whatever happened. */
 int cb_http_take_store(struct cb_http *http, struct cb_store **ret_store, struct cb_err *err);
 void cb_http_give_store(struct cb_http *http, struct cb_store *store);

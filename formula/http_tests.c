@@ -30,10 +30,10 @@ int cb_http_health(struct cb_http *http, const struct request *request, struct r
 
 /* ---- reading bodies ---- */
 
-static int parse_body(const struct request *request, json_t **ret_json, struct cb_err *err)
+static int parse_body(const char *body, size_t size, json_t **ret_json, struct cb_err *err)
 {
     json_error_t error;
-    json_t *json = json_loadb(request->body, request->body_size, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_loadb(body, size, JSON_REJECT_DUPLICATES, &error);
 
     if (!json)
         return cb_err_set(err, EINVAL, "the body is not JSON: %.100s (line %d)", error.text,
@@ -83,26 +83,19 @@ static int get_mark(const json_t *json, const char *key, bool *ret_has, uint64_t
     return *ret_has ? get_ns(json, key, ret_ns, err) : 0;
 }
 
-static char *args_of(const json_t *json, struct cb_err *err)
+/* A list of texts, as JSON again; free() it. */
+static int args_of(const json_t *json, char **ret_args, struct cb_err *err)
 {
     const json_t *args = json_object_get(json, "args");
     const json_t *arg;
-    char *text;
+    bool ok = !args || json_is_array(args);
     size_t i;
 
-    if (args && !json_is_array(args)) {
-        (void)cb_err_set(err, EINVAL, "args: a list of texts is needed");
-        return NULL;
-    }
-    json_array_foreach(args, i, arg) if (!json_is_string(arg))
-    {
-        (void)cb_err_set(err, EINVAL, "args: a list of texts is needed");
-        return NULL;
-    }
-    text = args ? json_dumps(args, JSON_COMPACT) : strdup("[]");
-    if (!text)
-        (void)cb_err_set(err, ENOMEM, "out of memory");
-    return text;
+    json_array_foreach(args, i, arg) ok = ok && json_is_string(arg);
+    if (!ok)
+        return cb_err_set(err, EINVAL, "args: a list of texts is needed");
+    *ret_args = args ? json_dumps(args, JSON_COMPACT) : strdup("[]");
+    return *ret_args ? 0 : cb_err_set(err, ENOMEM, "out of memory");
 }
 
 /* ---- begin ---- */
@@ -143,23 +136,41 @@ static int find_machine(struct cb_store *store, const char *boot_id,
     return 0;
 }
 
-static int begin_test(struct cb_store *store, const json_t *json, struct cb_store_test *test,
+static int read_begin(const json_t *json, struct cb_store_test *test, char **ret_args,
                       struct cb_err *err)
 {
-    struct cb_store_machine machine;
-    cb_auto_free char *args = NULL;
     int r = get_text(json, "name", true, test->name, sizeof(test->name), err);
 
     if (r == 0)
         r = get_text(json, "image", false, test->image, sizeof(test->image), err);
     if (r == 0)
         r = get_text(json, "boot_id", true, test->boot_id, sizeof(test->boot_id), err);
-    if (r < 0)
-        return r;
-    args = args_of(json, err);
-    if (!args)
-        return -err->code;
-    r = find_machine(store, test->boot_id, &machine, err);
+    if (r == 0)
+        r = args_of(json, ret_args, err);
+    return r;
+}
+
+int cb_http_parse_begin(const char *body, size_t size, struct cb_store_test *ret_test,
+                        char **ret_args, struct cb_err *err)
+{
+    struct cb_store_test test = {.boot = 0};
+    json_t *json = NULL;
+    int r = parse_body(body, size, &json, err);
+
+    if (r == 0)
+        r = read_begin(json, &test, ret_args, err);
+    json_decref(json);
+    if (r == 0)
+        *ret_test = test;
+    return r;
+}
+
+static int begin_test(struct cb_store *store, struct cb_store_test *test, const char *args,
+                      struct cb_err *err)
+{
+    struct cb_store_machine machine;
+    int r = find_machine(store, test->boot_id, &machine, err);
+
     if (r == 0)
         r = make_id(test->id, err);
     if (r < 0)
@@ -174,18 +185,16 @@ int cb_http_begin_test(struct cb_http *http, const struct request *request, stru
                        struct cb_err *err)
 {
     struct cb_store_test test = {.boot = 0};
+    cb_auto_free char *args = NULL;
     struct cb_store *store = NULL;
-    json_t *json = NULL;
-    int r = parse_body(request, &json, err);
+    int r = cb_http_parse_begin(request->body, request->body_size, &test, &args, err);
 
+    if (r == 0)
+        r = cb_http_take_store(http, &store, err);
     if (r < 0)
         return r;
-    r = cb_http_take_store(http, &store, err);
-    if (r == 0) {
-        r = begin_test(store, json, &test, err);
-        cb_http_give_store(http, store);
-    }
-    json_decref(json);
+    r = begin_test(store, &test, args, err);
+    cb_http_give_store(http, store);
     if (r < 0)
         return r;
     return cb_http_reply_json(ret_reply, MHD_HTTP_CREATED,
@@ -210,7 +219,7 @@ static int check_order(const struct cb_store_test *test, struct cb_err *err)
     return 0;
 }
 
-static int parse_end(const json_t *json, struct cb_store_test *test, struct cb_err *err)
+static int read_end(const json_t *json, struct cb_store_test *test, struct cb_err *err)
 {
     const json_t *code = json_object_get(json, "exit_code");
     int r = get_text(json, "id", true, test->container_id, sizeof(test->container_id), err);
@@ -228,8 +237,22 @@ static int parse_end(const json_t *json, struct cb_store_test *test, struct cb_e
     if (!json_is_integer(code) || json_integer_value(code) < -255 || json_integer_value(code) > 255)
         return cb_err_set(err, EINVAL, "exit_code: a whole number is needed");
     test->exit_code = (int)json_integer_value(code);
-    test->ended_wall_ns = cb_clock_wall_ns();
     return check_order(test, err);
+}
+
+int cb_http_parse_end(const char *body, size_t size, struct cb_store_test *ret_test,
+                      struct cb_err *err)
+{
+    struct cb_store_test test = {.boot = 0};
+    json_t *json = NULL;
+    int r = parse_body(body, size, &json, err);
+
+    if (r == 0)
+        r = read_end(json, &test, err);
+    json_decref(json);
+    if (r == 0)
+        *ret_test = test;
+    return r;
 }
 
 int cb_http_end_test(struct cb_http *http, const struct request *request, struct reply *ret_reply,
@@ -237,18 +260,14 @@ int cb_http_end_test(struct cb_http *http, const struct request *request, struct
 {
     struct cb_store_test test = {.boot = 0};
     struct cb_store *store = NULL;
-    json_t *json = NULL;
-    int r = parse_body(request, &json, err);
+    int r = cb_http_parse_end(request->body, request->body_size, &test, err);
 
-    if (r < 0)
-        return r;
-    (void)snprintf(test.id, sizeof(test.id), "%s", request->id);
-    r = parse_end(json, &test, err);
-    json_decref(json);
     if (r == 0)
         r = cb_http_take_store(http, &store, err);
     if (r < 0)
         return r;
+    (void)snprintf(test.id, sizeof(test.id), "%s", request->id);
+    test.ended_wall_ns = cb_clock_wall_ns();
     r = cb_store_end_test(store, &test, err);
     cb_http_give_store(http, store);
     if (r < 0)
