@@ -163,7 +163,7 @@ int cb_busy_open(int root_fd, const struct cb_topology *topology, struct cb_busy
     busy->fd = -1;
     r = start(busy, root_fd, err);
     if (r < 0)
-        busy = cb_busy_close(busy);
+        (void)cb_busy_close(busy);
     else
         *ret_busy = busy;
     return r;

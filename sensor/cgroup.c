@@ -371,13 +371,13 @@ int cb_cgroup_watch_open(const struct cb_cgroup_options *options,
     if (watch->inotify_fd < 0) {
         int code = errno;
 
-        watch = cb_cgroup_watch_close(watch);
+        (void)cb_cgroup_watch_close(watch);
         return cb_err_set(err, code, "no inotify instance: %s (fs.inotify.max_user_instances)",
                           strerror(code));
     }
     watch->root = add_node(watch, NULL, "", 0);
     if (!watch->root) {
-        watch = cb_cgroup_watch_close(watch);
+        (void)cb_cgroup_watch_close(watch);
         return cb_err_set(err, ENOMEM, "out of memory");
     }
     watch_node(watch, watch->root, options->dir_fd);

@@ -295,7 +295,7 @@ int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,
             r = cb_err_set(err, -r, "cannot start a thread: %s", strerror(-r));
     }
     if (r < 0)
-        docker = cb_docker_close(docker);
+        (void)cb_docker_close(docker);
     else
         *ret_docker = docker;
     return r;

@@ -120,7 +120,7 @@ int cb_energy_open(const struct cb_energy_options *options, struct cb_energy **r
     r = strcmp(options->wanted, "auto") == 0 ? try_all(energy, options, err)
                                              : try_one(energy, options, err);
     if (r < 0)
-        energy = cb_energy_close(energy);
+        (void)cb_energy_close(energy);
     else
         *ret_energy = energy;
     return r;

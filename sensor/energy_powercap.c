@@ -122,9 +122,9 @@ static int place_zone(const struct cb_energy_options *options, const char *zone,
     *ret_domain = CB_DOMAIN_PACKAGE;
     if (!part)
         return 0;
-    for (uint8_t d = 0; d < sizeof(inner) / sizeof(inner[0]); d++)
+    for (size_t d = 0; d < sizeof(inner) / sizeof(inner[0]); d++)
         if (inner[d] && strcmp(inner[d], own) == 0) {
-            *ret_domain = d;
+            *ret_domain = (uint8_t)d;
             return 0;
         }
     return -ENOENT;
@@ -305,7 +305,7 @@ static int powercap_open(const struct cb_energy_options *options, void **ret_sta
 static int advance(struct zone *z, struct cb_err *err)
 {
     uint64_t now_ns = cb_clock_boot_ns();
-    uint64_t now_uj;
+    uint64_t now_uj = 0;
     uint64_t delta_uj;
     int r = read_zone(z->fd, z->name, &now_uj, err);
 

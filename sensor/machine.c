@@ -69,7 +69,7 @@ int cb_machine_open(int root_fd, const struct cb_topology *topology,
     machine->topology = topology;
     r = start(machine, root_fd, err);
     if (r < 0)
-        machine = cb_machine_close(machine);
+        (void)cb_machine_close(machine);
     else
         *ret_machine = machine;
     return r;

@@ -365,7 +365,7 @@ int cb_perf_target_open(struct cb_perf *perf, int cgroup_fd, struct cb_perf_targ
         target->fds = NULL;
     }
     if (r < 0) {
-        target = cb_perf_target_close(perf, target);
+        (void)cb_perf_target_close(perf, target);
         return r;
     }
     *ret_target = target;

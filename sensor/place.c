@@ -247,9 +247,7 @@ static int do_umount(struct cb_place *place)
     int code = 0;
 
     remove_empty(AT_FDCWD, MOUNT_POINT, WALK_DEPTH);
-    if (umount(MOUNT_POINT) < 0)
-        code = errno;
-    else if (place->made_directory && rmdir(MOUNT_POINT) < 0)
+    if (umount(MOUNT_POINT) < 0 || (place->made_directory && rmdir(MOUNT_POINT) < 0))
         code = errno;
     return code;
 }

@@ -133,7 +133,7 @@ int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler 
     cb_cputime_init(&s->cputime, options->root_fd, options->counting_fd);
     r = make_fixed(s);
     if (r < 0) {
-        s = cb_sampler_close(s);
+        (void)cb_sampler_close(s);
         return cb_err_set(err, -r, "out of memory");
     }
     *ret_sampler = s;
@@ -339,7 +339,7 @@ static void take_out_idle(struct cb_sampler *s, uint64_t tick_ns)
         if (busy_ns > wall_ns)
             busy_ns = wall_ns;
         for (size_t e = 0; e < f->n_events; e++) {
-            uint64_t *count = &cb_frame_count(f, 0, socket, e);
+            uint64_t *count = &cb_frame_count(f, (size_t)0, socket, e);
             uint64_t least;
 
             if (!cb_perf_event(s->options.perf, e)->ticks_in_idle)
