@@ -161,7 +161,9 @@ struct cb_frame {
     uint64_t *running_ns;
 
     /* cgroup statistics: stats[row * n_stats + stat], the same rows; names in lib/schema.
-     * CB_STAT_ABSENT where a file could not be read. "cpu_ns": CPU time used in the interval. */
+     * CB_STAT_ABSENT where a file could not be read. "cpu_ns": CPU time used in the interval. The
+     * other columns have a period of their own (sensor/metrics.h): frames between do not have
+     * them, and their counters are deltas since the frame before that had them. */
     size_t n_stats;
     const char **stat_names;
     uint64_t *stats;
