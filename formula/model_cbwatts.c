@@ -18,8 +18,10 @@ static const struct tuning {
     double mix_memory, mix_power;
     double lowest, highest; /* a prediction may leave what was seen by so much */
     int sweeps, split_sweeps;
+    double settled; /* a weight that moves by less, as a share of itself, stands still */
     double guessed_load, load_power, idle_spread, anchor_spread; /* of the idle prior */
     double prior_share; /* of the dynamic power that one column may explain a priori (sd) */
+    double moving;      /* relative spread of a column that moves enough to be believed */
     double other_share, weak_share; /* of that, for a column that is no clock; a software event */
     double least_ridge, most_ridge, least_anchor_n, most_anchor_n; /* of the splitting expert */
     double noise_share;         /* of the dynamic power: the noise a priori (sd), */
@@ -38,11 +40,13 @@ static const struct tuning {
     .highest = 1.4,
     .sweeps = 6,
     .split_sweeps = 40,
+    .settled = 1e-5,
     .guessed_load = 0.15,
     .load_power = 0.6,
     .idle_spread = 0.7,
     .anchor_spread = 0.02,
     .prior_share = 0.4,
+    .moving = 0.1,
     .other_share = 0.6,
     .weak_share = 0.02,
     .least_ridge = 1e-5,
@@ -254,6 +258,17 @@ static double mean_square(const struct cb_cbwatts_expert *expert, size_t at)
     return expert->scatter[at * COLS + at] / expert->n + expert->mean[at] * expert->mean[at];
 }
 
+/* A column that hardly moves cannot be told from idle: what it seems to explain is idle's. */
+static double steadiness(const struct cb_cbwatts_expert *expert, const struct columns *columns,
+                         size_t i, const struct cb_model_tick *tick, double square)
+{
+    double variance = expert->scatter[columns->at[i] * COLS + columns->at[i]] / expert->n;
+
+    if (is_clock(columns, i, tick->clocks) || !(square > 0))
+        return 1;
+    return clamp(sqrt(variance / square) / tuning.moving, 0.02, 1);
+}
+
 static void make_normal(const struct cb_cbwatts_expert *expert, const struct columns *columns,
                         const struct cb_model_tick *tick, struct pull pull, struct normal *normal)
 {
@@ -282,8 +297,9 @@ static void make_normal(const struct cb_cbwatts_expert *expert, const struct col
     slope = prior_slope(columns, normal, tick->clocks);
     for (size_t i = 0; i < columns->n; i++) {
         size_t at = columns->at[i];
-        double share = share_of(columns, i, tick);
-        double ridge = pull.ridge / (share * share) * mean_square(expert, at);
+        double square = mean_square(expert, at);
+        double share = share_of(columns, i, tick) * steadiness(expert, columns, i, tick, square);
+        double ridge = pull.ridge / (share * share) * square;
 
         normal->a[i * COLS + i] += ridge;
         if (is_clock(columns, i, tick->clocks))
@@ -295,9 +311,11 @@ static void make_normal(const struct cb_cbwatts_expert *expert, const struct col
 static void descend(const struct normal *normal, int sweeps, double *w)
 {
     for (int sweep = 0; sweep < sweeps; sweep++) {
+        bool moved = false;
+
         for (size_t i = 0; i < normal->n; i++) {
             const double *row = normal->a + i * COLS;
-            double gradient = normal->b[i];
+            double gradient = normal->b[i], before = w[i];
 
             if (!(row[i] > 0)) {
                 w[i] = 0;
@@ -305,8 +323,11 @@ static void descend(const struct normal *normal, int sweeps, double *w)
             }
             for (size_t j = 0; j < normal->n; j++)
                 gradient -= row[j] * w[j];
-            w[i] = fmax(0, w[i] + gradient / row[i]);
+            w[i] = fmax(0, before + gradient / row[i]);
+            moved |= fabs(w[i] - before) > tuning.settled * w[i];
         }
+        if (!moved)
+            return;
     }
 }
 
