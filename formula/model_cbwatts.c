@@ -323,7 +323,8 @@ static void descend(const struct normal *normal, int sweeps, double *w)
             }
             for (size_t j = 0; j < normal->n; j++)
                 gradient -= row[j] * w[j];
-            w[i] = fmax(0, before + gradient / row[i]);
+            w[i] = before + gradient / row[i];
+            w[i] = w[i] > 0 ? w[i] : 0; /* a NaN ends here, too */
             moved |= fabs(w[i] - before) > tuning.settled * w[i];
         }
         if (!moved)
