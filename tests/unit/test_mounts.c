@@ -96,6 +96,10 @@ static void prefers_a_whole_hierarchy_to_a_part_of_it(void **state)
     put_table(root, "50 1 0:9 /docker/ab /in/container ro - cgroup cgroup rw,perf_event\n");
     assert_int_equal(cb_mounts_find_cgroup(root->fd, "perf_event", &mount, NULL), 0);
     assert_string_equal(mount.point, "/in/container");
+    put_table(root, "50 1 0:9 /docker/ab /first ro - cgroup cgroup rw,perf_event\n"
+                    "51 1 0:9 /docker/cd /other ro - cgroup cgroup rw,perf_event\n");
+    assert_int_equal(cb_mounts_find_cgroup(root->fd, "perf_event", &mount, NULL), 0);
+    assert_string_equal(mount.point, "/first");
 }
 
 static void takes_its_own_table_where_process_1_has_none(void **state)

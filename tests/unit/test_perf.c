@@ -355,6 +355,28 @@ static void says_when_descriptors_run_out(void **state)
     perf = cb_perf_close(perf);
 }
 
+static void gives_descriptors_back_to_the_budget(void **state)
+{
+    struct cb_perf *perf = open_or_skip(1, software);
+    rlim_t needed = 3 * machine.topology.n_cpus;
+    struct rlimit before;
+    struct rlimit low;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = before;
+    low.rlim_cur = 4 * needed + 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    for (int i = 0; i < 100; i++) {
+        struct cb_perf_target *target = NULL;
+
+        assert_int_equal(cb_perf_target_open(perf, -1, &target, NULL), 0);
+        target = cb_perf_target_close(perf, target);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    perf = cb_perf_close(perf);
+}
+
 static void every_failed_allocation_is_clean(void **state)
 {
     struct cb_perf *perf = open_or_skip(1, software);
@@ -398,6 +420,7 @@ int main(void)
         TEST(counts_the_whole_machine),
         TEST(counts_a_cgroup_to_its_last_moment),
         TEST(says_when_descriptors_run_out),
+        TEST(gives_descriptors_back_to_the_budget),
         TEST(every_failed_allocation_is_clean),
     };
 

@@ -19,6 +19,7 @@
 #include "tests/support/fake_root.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define C "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 static int try_place(int root_fd, const char *wanted, struct cb_err *err)
@@ -99,6 +100,7 @@ static void lists_the_containers_of_the_other_hierarchies(void **state)
     int real_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct cb_place *place = NULL;
     char found[1024] = "";
+    char own[300];
     int r = cb_place_open(real_fd, "v2", 0, &place, NULL);
 
     if (r < 0)
@@ -117,6 +119,8 @@ static void lists_the_containers_of_the_other_hierarchies(void **state)
     fake_root_put(root, "cg/cpu/docker/" A "/docker/" B "/tasks", "\n");
     fake_root_put(root, "cg/cpu/k/p/" B "/tasks", "\n");
     fake_root_put(root, "elsewhere/docker/" B "/tasks", "\n");
+    (void)snprintf(own, sizeof(own), "%.200s/docker/" C "/tasks", cb_place_path(place) + 1);
+    fake_root_put(root, own, "\n");
     cb_place_each_container(root->fd, place, seen, found);
     assert_non_null(strstr(found, "a:/docker/aaaa"));
     assert_non_null(strstr(found, "b:/k/p/bbbb"));

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -304,6 +305,62 @@ static void idle_time_is_not_in_the_machines_row(void **state)
         sum_ns += cb_frame_count(f, 0, s, 0);
     assert_in_range(sum_ns, 6900000, 14000000); /* 7 ms, and the skew of the clocks */
     assert_int_equal(f->stats[0], sum_ns);
+    cb_sampler_done(sampler, true);
+    sampler = cb_sampler_close(sampler);
+    busy = cb_busy_close(busy);
+    (void)fake_root_teardown(&fake);
+}
+
+/* Spin for 30 ms of CPU time in the first cgroup of add_target(). */
+static void spin_in_cgroup(const struct parts *p)
+{
+    char path[64];
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct timespec now = {0};
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "cbtest.%d.0/cgroup.procs", (int)getppid());
+        fd = openat(p->cgroup_fd, path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "0", 1) != 1)
+            _exit(1);
+        while (now.tv_sec == 0 && now.tv_nsec < 30000000)
+            (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+/* The file of busy times may lag behind the counters; what the containers used was busy for sure.
+ */
+static void the_machine_did_at_least_what_its_containers_did(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_sampler *sampler = NULL;
+    struct cb_sampler *first = p->sampler;
+    struct cb_busy *busy = NULL;
+    struct fake_root *root;
+    struct cb_frame *f;
+    void *fake;
+
+    assert_int_equal(fake_root_setup(&fake), 0);
+    root = fake;
+    fake_root_put(root, "proc/1/mountinfo", "33 31 0:30 / /c rw - cgroup cgroup rw,cpuacct\n");
+    fake_root_put(root, "c/cpuacct.usage_percpu", "0 0\n"); /* and it stays so */
+    assert_int_equal(cb_busy_open(root->fd, &p->topology, &busy, NULL), 0);
+    open_sampler(p, busy, &sampler);
+    p->sampler = sampler;
+    (void)add_target(p, A, false);
+    p->sampler = first;
+    cb_sampler_start(sampler);
+    spin_in_cgroup(p);
+    assert_int_equal(cb_sampler_read(sampler, false, &f, NULL), 0);
+    assert_true(f->stats[f->n_stats] >= 15000000);
+    assert_true(f->stats[0] == f->stats[f->n_stats]);
     cb_sampler_done(sampler, true);
     sampler = cb_sampler_close(sampler);
     busy = cb_busy_close(busy);
@@ -634,6 +691,7 @@ int main(void)
         TEST(frames_follow_each_other_without_a_gap),
         TEST(the_machines_row_is_what_ran),
         TEST(idle_time_is_not_in_the_machines_row),
+        TEST(the_machine_did_at_least_what_its_containers_did),
         TEST(a_target_is_told_with_its_text_once),
         TEST(a_name_that_comes_later_is_told_again),
         TEST(a_target_that_is_gone_has_one_last_row),
