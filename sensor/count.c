@@ -2,6 +2,7 @@
 /* count.c - see count.h. */
 #include "sensor/count.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -105,7 +106,7 @@ int cb_count_open(const struct cb_count_options *options, struct cb_count **ret_
     if (r == 0)
         r = choose(count, options, err);
     if (r < 0)
-        count = cb_count_close(count);
+        (void)cb_count_close(count);
     else
         *ret_count = count;
     return r;
@@ -188,6 +189,7 @@ int cb_count_read(struct cb_count *count, struct cb_count_target *target, uint64
 
     if (perf)
         return cb_perf_target_read(count->perf, perf, tick_ns, counts, enabled_ns, running_ns, err);
+    assert(target);
     cb_bpf_target_read(count->bpf, target->bpf, tick_ns, counts, enabled_ns, running_ns);
     return 0;
 }

@@ -40,7 +40,7 @@ struct cb_bpf {
     struct group groups[CB_BPF_MAX_GROUPS];
     size_t record_size; /* bytes from one record to the next */
     size_t map_size;
-    const char *records; /* the kernel's, read only */
+    void *records; /* the kernel's, read only */
     uint8_t slots[CB_BPF_SLOTS];
     size_t n_cooling;
     uint32_t last_slot;
@@ -218,7 +218,7 @@ int cb_bpf_open(int root_fd, const struct cb_topology *topology, struct cb_perf 
     if (r == 0)
         r = cb_bpf_flush(bpf, err); /* every CPU has a first reading */
     if (r < 0)
-        bpf = cb_bpf_close(bpf);
+        (void)cb_bpf_close(bpf);
     else
         *ret_bpf = bpf;
     return r;
@@ -229,7 +229,7 @@ struct cb_bpf *cb_bpf_close(struct cb_bpf *bpf)
     if (!bpf)
         return NULL;
     if (bpf->records)
-        (void)munmap((void *)(uintptr_t)bpf->records, bpf->map_size);
+        (void)munmap(bpf->records, bpf->map_size);
     cb_count_bpf__destroy(bpf->program);
     free(bpf);
     return NULL;
@@ -325,7 +325,7 @@ static const uint64_t *record_of(const struct cb_bpf *bpf, uint32_t cpu, uint32_
 {
     size_t index = (size_t)cpu * CB_BPF_SLOTS + slot;
 
-    return (const uint64_t *)(const void *)(bpf->records + index * bpf->record_size);
+    return (const void *)((const char *)bpf->records + index * bpf->record_size);
 }
 
 /* One record as a whole: the CPU that writes it does so in well under a microsecond. */

@@ -17,6 +17,7 @@
  *          than PLAUSIBLE_W is a reset (suspend): the energy since then is lost, and said to be.
  * Rights   CAP_SYS_RAWIO and the right to open the file, at the start only; the `msr` module.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -327,8 +328,10 @@ static int add_domains(struct msr *m, struct cb_err *err)
     const struct domain_register *what;
     size_t n = 0;
 
+    assert(m->model.registers);
     for (what = m->model.registers; what->address; what++)
         n++;
+    assert(n > 0 && m->topology->n_cpus > 0);
     m->sources = calloc(n * m->topology->n_cpus, sizeof(*m->sources));
     if (!m->sources)
         return cb_err_set(err, ENOMEM, "out of memory");

@@ -256,7 +256,7 @@ int cb_metrics_open(int root_fd, size_t max_fds, struct cb_metrics **ret_metrics
     memset(m->dirs, -1, sizeof(m->dirs));
     r = open_hierarchies(m, err);
     if (r < 0) {
-        m = cb_metrics_close(m);
+        (void)cb_metrics_close(m);
         return r;
     }
     m->host_net = find_host_net(root_fd);
