@@ -2,7 +2,7 @@
 /*
  * cmd.h - the commands of cbformula, one cmd_*.c each.
  *
- * To add a command: a function in a file of its own, a line here, a row in the table of main.c, a
+ * To add a command: a function in a file of its own, a line here, a row in the table of commands.c, a
  * section in docs/man/cbformula.1. It gets argv[0] and what follows its name, with the options that
  * stood before its name in front. It returns the exit status: 0 well, 1 failed, 2 wrong usage, and
  * prints one line on stderr when it fails.
@@ -34,6 +34,9 @@ int cb_cmd_record(int argc, char **argv);
 extern const struct cb_opt cb_serve_options[];
 /* Room for cb_serve_options to fill. */
 size_t cb_serve_options_size(void);
+
+/* Find the command and run it: what main() does. */
+int cb_cmd_run(int argc, char **argv);
 
 /* The list of commands, for --help. */
 void cb_cmd_list(void);

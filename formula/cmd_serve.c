@@ -25,8 +25,8 @@
 #include "lib/link.h"
 #include "lib/log.h"
 
-#define COMMIT_NS (UINT64_C(100) * 1000 * 1000) /* the promise of docs/design.md: at most 100 ms   \
-                                                 */
+/* The promise of docs/design.md: at most 100 ms. */
+#define COMMIT_NS (UINT64_C(100) * 1000 * 1000)
 #define HOUR_NS 3600e9
 
 struct config {

@@ -21,7 +21,8 @@
 struct cb_err;
 struct cb_totals;
 
-#define CB_TOTALS_KEEP_NS (UINT64_C(5) * 60 * CB_NS_PER_S) /* a dead container's series stays so long */
+/* A dead container's series stays so long. */
+#define CB_TOTALS_KEEP_NS (UINT64_C(5) * 60 * CB_NS_PER_S)
 
 struct cb_totals *cb_totals_new(void); /* NULL: out of memory */
 struct cb_totals *cb_totals_free(struct cb_totals *totals);

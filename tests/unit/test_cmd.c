@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_cmd.c - cbformula's commands over a database: what they print, what they refuse. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formula/cmd.h"
+#include "formula/recap.h"
+#include "lib/clock.h"
+#include "lib/defaults.h"
+#include "lib/err.h"
+#include "tests/support/store_fixture.h"
+
+#define SECOND UINT64_C(1000000000)
+#define KEY "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+/* A state directory with a database of three frames of a second, and one recap. */
+struct bench {
+    struct fake_root *root;
+    char out[16384];
+    char err[4096];
+    uint64_t energy_uj; /* of all frames, sockets and domains */
+};
+
+static void fill(struct bench *b, struct cb_store *store)
+{
+    struct cb_store_start start = store_fixture_start(store);
+    struct cb_store_test test = {.boot = start.boot, .id = "t1"};
+    struct cb_result result = {0};
+    uint64_t seed = 3;
+
+    for (uint64_t i = 1; i <= 3; i++) {
+        fixture_result(&result, &seed, i * SECOND, (i + 1) * SECOND, 2, 2);
+        for (size_t d = 0; d < 2; d++)
+            b->energy_uj += result.domains[d].energy_uj;
+        fixture_put(store, &start, i, &result);
+    }
+    (void)snprintf(test.name, sizeof(test.name), "a, \"quoted\" name");
+    assert_int_equal(cb_store_put_test(store, &test, "[]", NULL), 0);
+    (void)snprintf(test.container_id, sizeof(test.container_id), FIXTURE_ID_A);
+    test.begin_ns = SECOND;
+    test.end_ns = 4 * SECOND;
+    assert_int_equal(cb_store_end_test(store, &test, NULL), 0);
+    assert_int_equal(cb_store_test(store, "t1", &test, NULL), 0);
+    assert_int_equal(cb_recap_finish(store, &test, NULL, 0, NULL), 0);
+    cb_result_clear(&result);
+}
+
+static int setup(void **state)
+{
+    struct bench *b = calloc(1, sizeof(*b));
+    struct cb_store *store = NULL;
+    char path[128];
+    void *root = NULL;
+
+    assert_non_null(b);
+    assert_int_equal(fake_root_setup(&root), 0);
+    b->root = root;
+    (void)snprintf(path, sizeof(path), "%s/" CB_FILE_DATABASE, b->root->dir);
+    assert_int_equal(cb_store_open(path, CB_STORE_OWNER, &store, NULL), 0);
+    fill(b, store);
+    store = cb_store_close(store);
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *b = *state;
+    void *root = b->root;
+
+    free(b);
+    return fake_root_teardown(&root);
+}
+
+static int redirect(const struct bench *b, const char *name, int fd)
+{
+    int file = openat(b->root->fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int saved = dup(fd);
+
+    assert_true(file >= 0 && saved >= 0);
+    assert_true(dup2(file, fd) >= 0);
+    (void)close(file);
+    return saved;
+}
+
+static void restore(const struct bench *b, const char *name, int fd, int saved, char *text,
+                    size_t size)
+{
+    int file = openat(b->root->fd, name, O_RDONLY | O_CLOEXEC, 0);
+    ssize_t n;
+
+    assert_true(dup2(saved, fd) >= 0);
+    (void)close(saved);
+    assert_true(file >= 0);
+    n = read(file, text, size - 1);
+    (void)close(file);
+    assert_true(n >= 0);
+    text[n] = '\0';
+}
+
+/* Run a command with "--state-dir DIR" in front; its output goes to b->out and b->err. */
+static int run(struct bench *b, int (*command)(int, char **), const char *const *args)
+{
+    char *argv[16] = {(char *)(uintptr_t) "cbformula", (char *)(uintptr_t) "--state-dir",
+                      b->root->dir};
+    int argc = 3;
+    int out;
+    int err;
+    int r;
+
+    for (; *args; args++)
+        argv[argc++] = (char *)(uintptr_t)*args;
+    (void)fflush(stdout);
+    (void)fflush(stderr);
+    out = redirect(b, "out", STDOUT_FILENO);
+    err = redirect(b, "err", STDERR_FILENO);
+    r = command(argc, argv);
+    (void)fflush(stdout);
+    (void)fflush(stderr);
+    restore(b, "out", STDOUT_FILENO, out, b->out, sizeof(b->out));
+    restore(b, "err", STDERR_FILENO, err, b->err, sizeof(b->err));
+    return r;
+}
+
+#define RUN(b, command, ...) run((b), (command), (const char *const[]){__VA_ARGS__ NULL})
+
+/* Sum of the n-th column (from 0) of CSV without quotes in front of it. */
+static uint64_t sum_column(const char *text, int column, size_t *ret_rows)
+{
+    uint64_t sum = 0;
+
+    *ret_rows = 0;
+    for (text = strchr(text, '\n') + 1; *text; text = strchr(text, '\n') + 1) {
+        const char *field = text;
+
+        for (int i = 0; i < column; i++)
+            field = strchr(field, ',') + 1;
+        sum += strtoull(field, NULL, 10);
+        (*ret_rows)++;
+    }
+    return sum;
+}
+
+static void the_rows_of_a_query_sum_to_what_was_counted(void **state)
+{
+    struct bench *b = *state;
+    size_t rows;
+
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "1700000000", "--to", "1700000100", "--csv", ),
+                     0);
+    assert_int_equal(sum_column(b->out, 9, &rows), b->energy_uj);
+    assert_int_equal(rows, 3 * 2 * 5); /* frames, domains; two containers and three others */
+    assert_string_equal(b->err, "");
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "2023-11-14T22:13:20Z", "--to",
+                         "2023-11-14 22:13:23", "--container", "alpha", "--csv", ),
+                     0);
+    (void)sum_column(b->out, 9, &rows);
+    assert_int_equal(rows, 2); /* wall times are the ends of frames: 22, 23 and 24; half-open */
+}
+
+static void a_query_tells_json_and_shares_idle_when_asked(void **state)
+{
+    struct bench *b = *state;
+    json_int_t shares = 0;
+    const json_t *row;
+    json_t *json;
+    size_t i;
+
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "1700000000", "--to", "1700000100", "--json",
+                         "--idle", "equal", ),
+                     0);
+    json = json_loads(b->out, 0, NULL);
+    assert_int_equal(json_array_size(json), 30);
+    json_array_foreach(json, i, row) shares +=
+        json_integer_value(json_object_get(row, "idle_share_uj"));
+    assert_true(shares > 0);
+    json_decref(json);
+    assert_int_equal(RUN(b, cb_cmd_query, "--last", "1s", "--json", ), 0);
+    assert_string_equal(b->out, "[]\n");
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "1700000000", "--to", "1700000100", ), 0);
+    assert_non_null(strstr(b->out, "alpha"));
+}
+
+static void a_query_says_what_is_wrong(void **state)
+{
+    struct bench *b = *state;
+
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "yesterday", ), 1);
+    assert_non_null(strstr(b->err, "--from"));
+    assert_int_equal(RUN(b, cb_cmd_query, "--idle", "some", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_query, "--nope", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_query, "extra", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_query, "--machine", "other", ), 1);
+    assert_non_null(strstr(b->err, "other"));
+    assert_int_equal(RUN(b, cb_cmd_query, "--state-dir", "/nonexistent", ), 1);
+    assert_non_null(strstr(b->err, "--state-dir"));
+}
+
+static void recaps_are_listed_as_csv_json_and_a_table(void **state)
+{
+    struct bench *b = *state;
+    json_t *json;
+
+    assert_int_equal(RUN(b, cb_cmd_recap, "--csv", ), 0);
+    assert_non_null(strstr(b->out, ",\"a, \"\"quoted\"\" name\",node1," FIXTURE_ID_A ","));
+    assert_int_equal(RUN(b, cb_cmd_recap, "node1", "--json", "--idle", "proportional", ), 0);
+    json = json_loads(b->out, 0, NULL);
+    assert_int_equal(json_array_size(json), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(json, 0), "idle_policy")),
+                        "proportional");
+    json_decref(json);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--json", "node2", ), 0);
+    assert_string_equal(b->out, "[]\n");
+    assert_int_equal(RUN(b, cb_cmd_recap, ), 0);
+    assert_non_null(strstr(b->out, "execution"));
+    assert_int_equal(RUN(b, cb_cmd_recap, "node1", "more", ), 2);
+}
+
+static void keys_are_added_listed_and_revoked(void **state)
+{
+    struct bench *b = *state;
+
+    assert_int_equal(RUN(b, cb_cmd_keys, "add", "node1", KEY, ), 0);
+    assert_int_equal(RUN(b, cb_cmd_keys, "list", ), 0);
+    assert_string_equal(b->out, "node1 " KEY "\n");
+    assert_int_equal(RUN(b, cb_cmd_keys, "add", "node1", "BBBB", ), 1);
+    assert_int_equal(RUN(b, cb_cmd_keys, "revoke", "node1", ), 0);
+    assert_int_equal(RUN(b, cb_cmd_keys, "revoke", "node1", ), 1);
+    assert_non_null(strstr(b->err, "keys list"));
+    assert_int_equal(RUN(b, cb_cmd_keys, "add", "node1", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_keys, ), 2);
+    assert_int_equal(RUN(b, cb_cmd_keys, "forget", "node1", ), 2);
+}
+
+static void a_server_refuses_in_one_line_before_it_runs(void **state)
+{
+    static const char *const bad[][4] = {
+        {"--model", "moon", "cputime"},     {"--retention", "5m", "1h"},
+        {"--log-level", "all", "debug"},    {"--mongodb", "http://x", "mongodb://"},
+        {"--listen", "banana", "--listen"}, {"--http", "banana", "--http"},
+    };
+    struct bench *b = *state;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        int r = RUN(b, cb_cmd_serve, "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0",
+                    bad[i][0], bad[i][1], );
+
+        assert_true(r == CB_CMD_USAGE || r == CB_CMD_FAILED);
+        if (!strstr(b->err, bad[i][2]))
+            fail_msg("no '%s' in: %s", bad[i][2], b->err);
+        assert_ptr_equal(strchr(b->err, '\n'), b->err + strlen(b->err) - 1);
+        assert_string_equal(b->out, "");
+    }
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(the_rows_of_a_query_sum_to_what_was_counted),
+        TEST(a_query_tells_json_and_shares_idle_when_asked),
+        TEST(a_query_says_what_is_wrong),
+        TEST(recaps_are_listed_as_csv_json_and_a_table),
+        TEST(keys_are_added_listed_and_revoked),
+        TEST(a_server_refuses_in_one_line_before_it_runs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
