@@ -27,8 +27,8 @@ struct decoder {
 
 /* What the first pass found. */
 struct found {
-    struct column energies, counters, ids, kinds, flags, counts, enabled, running, stats;
     bson_iter_t counter_names, events, texts, stat_names, gaps; /* each before its first entry */
+    struct column energies, counters, ids, kinds, flags, counts, enabled, running, stats;
 };
 
 /* ---- single fields ---- */
@@ -303,6 +303,12 @@ _Static_assert(sizeof(struct cb_frame_energy) % 8 == 0 &&
 
 /* ---- second pass ---- */
 
+static void copy_column(uint64_t *to, const struct column *column)
+{
+    if (column->size)
+        memcpy(to, column->bytes, column->size);
+}
+
 static void fill_columns(struct cb_frame *f, const struct found *found)
 {
     const uint8_t *p = found->energies.bytes;
@@ -324,10 +330,10 @@ static void fill_columns(struct cb_frame *f, const struct found *found)
         f->targets[i].kind = found->kinds.bytes[i];
         f->targets[i].flags = found->flags.bytes[i];
     }
-    memcpy(f->counts, found->counts.bytes, found->counts.size);
-    memcpy(f->enabled_ns, found->enabled.bytes, found->enabled.size);
-    memcpy(f->running_ns, found->running.bytes, found->running.size);
-    memcpy(f->stats, found->stats.bytes, found->stats.size);
+    copy_column(f->counts, &found->counts);
+    copy_column(f->enabled_ns, &found->enabled);
+    copy_column(f->running_ns, &found->running);
+    copy_column(f->stats, &found->stats);
 }
 
 /* The next entry of an array of texts. */

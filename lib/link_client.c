@@ -235,7 +235,7 @@ int cb_link_client_open(const struct cb_link_client_options *options,
     if (r == 0)
         r = open_socket(client, err);
     if (r < 0)
-        client = cb_link_client_close(client);
+        (void)cb_link_client_close(client);
     else
         *ret_client = client;
     return r;

@@ -224,7 +224,7 @@ int cb_link_server_open(const struct cb_link_server_options *options,
     if (r == 0)
         r = open_socket(server, options, err);
     if (r < 0)
-        server = cb_link_server_close(server);
+        (void)cb_link_server_close(server);
     else
         *ret_server = server;
     return r;

@@ -420,7 +420,7 @@ int cb_outbox_open(const struct cb_outbox_options *options, struct cb_outbox **r
         r = start_thread(outbox, err);
     }
     if (r < 0)
-        outbox = release(outbox);
+        (void)release(outbox);
     else
         *ret_outbox = outbox;
     return r;

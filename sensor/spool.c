@@ -228,7 +228,7 @@ static void collect(struct cb_spool *spool)
 static int recover_segment(struct cb_spool *spool, struct cb_spool_scan *scan, uint64_t number)
 {
     struct segment *segment = calloc(1, sizeof(*segment));
-    struct cb_spool_found found;
+    struct cb_spool_found found = {0};
     char name[CB_SPOOL_NAME_SIZE];
     cb_auto_close int fd = -1;
     int r;
@@ -318,7 +318,7 @@ int cb_spool_open(const struct cb_spool_options *options, struct cb_spool **ret_
     if (options->dir_fd >= 0)
         r = open_dir(spool, options->dir_fd, err);
     if (r < 0)
-        spool = cb_spool_close(spool);
+        (void)cb_spool_close(spool);
     else
         *ret_spool = spool;
     return r;

@@ -116,9 +116,10 @@ int cb_spool_write(int fd, uint64_t offset, const struct cb_spool_record *record
     uint8_t header[CB_SPOOL_RECORD_HEADER];
     struct iovec parts[2] = {
         {.iov_base = header, .iov_len = sizeof(header)},
-        {.iov_base = (void *)(uintptr_t)record->bytes, .iov_len = record->size},
+        {.iov_len = record->size},
     };
 
+    memcpy(&parts[1].iov_base, &record->bytes, sizeof(void *)); /* writing does not change it */
     cb_spool_put_record_header(header, record);
     return write_all(fd, offset, parts, 2, sizeof(header) + record->size);
 }
