@@ -2,10 +2,10 @@
 /*
  * cmd.h - the commands of cbformula, one cmd_*.c each.
  *
- * To add a command: a function in a file of its own, a line here, a row in the table of commands.c, a
- * section in docs/man/cbformula.1. It gets argv[0] and what follows its name, with the options that
- * stood before its name in front. It returns the exit status: 0 well, 1 failed, 2 wrong usage, and
- * prints one line on stderr when it fails.
+ * To add a command: a function in a file of its own, a line here, a row in the table of commands.c,
+ * a section in docs/man/cbformula.1. It gets argv[0] and what follows its name, with the options
+ * that stood before its name in front. It returns the exit status: 0 well, 1 failed, 2 wrong usage,
+ * and prints one line on stderr when it fails.
  */
 #ifndef CB_FORMULA_CMD_H
 #define CB_FORMULA_CMD_H
