@@ -34,19 +34,17 @@ def _always(score, truth, store, total_percent):
     yield score.residual_uj == 0 and score.negative == 0 and store.violations == 0, (
         f"the parts sum exactly to what RAPL counted (residual {score.residual_uj} uJ, "
         f"{score.negative} parts below 0, {store.violations} violations counted)")
-    worst = max(score.total, key=lambda at: abs(_error(*score.total[at])), default=None)
-    yield worst is not None and score.worst_total <= total_percent, (
+    worst, error = score.worst_total
+    wrong = score.wrong_totals(total_percent)
+    yield worst is not None and not wrong, (
         f"the machine's total within {total_percent:g} % on every socket and domain"
-        + (f" (worst {_error(*score.total[worst]):+.3f} %, socket {worst[0]} {worst[1]})"
-           if worst else ""))
+        + (f" (worst of package and dram {error:+.3f} %, socket {worst[0]} {worst[1]})"
+           if worst else "")
+        + "".join(f" (not socket {at[0]} {at[1]}: {e:+.2f} %)" for at, e in wrong))
     if score.containers:
         unseen = [c.name for c in score.containers.values() if not c.seen]
         yield not unseen, (f"all of {len(score.containers)} containers are in the results"
                            + (f" (not {', '.join(unseen[:8])})" if unseen else ""))
-
-
-def _error(stored, true):
-    return 100.0 * (stored - true) / true if true else math.inf
 
 
 def _one(score, kind, arguments):

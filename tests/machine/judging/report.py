@@ -70,16 +70,21 @@ def _machine_table(judged):
     yield "|---|---|---|---|---|---|---|---|"
     for scenario, s in judged:
         idle = 100 * (s.idle[0] - s.idle[1]) / s.idle[1] if s.idle[1] else math.inf
-        yield (f"| {scenario.name} | {scenario.title} | {s.ticks} | {s.worst_total:.3f} % | "
+        yield (f"| {scenario.name} | {scenario.title} | {s.ticks} | {_percent(s.worst_total[1], 3)} | "
                f"{s.residual_uj} | {_percent(idle)} | {s.outside[0] / 1e6:.1f} "
                f"({s.outside[1] / 1e6:.1f}) | {s.shared_uj / 1e6:.1f} |")
+
+
+def coverage(judged, key):
+    """(inside, all) over the scenarios in which a container's truth is whole: not with joint terms."""
+    known = [getattr(s, key) for _, s in judged if not s.shared_uj]
+    return sum(inside for inside, _ in known), sum(of for _, of in known)
 
 
 def _coverage(judged):
     for what, key in (("A container's sum on one socket and domain", "recap_coverage"),
                       ("Its share of one tick", "tick_coverage")):
-        inside = sum(getattr(s, key)[0] for _, s in judged)
-        of = sum(getattr(s, key)[1] for _, s in judged)
+        inside, of = coverage(judged, key)
         if of:
             yield (f"{what} lies in the stated 95 % interval {inside} times of {of} "
                    f"({100 * inside / of:.0f} %).")

@@ -64,9 +64,15 @@ class Score:
 
     @property
     def worst_total(self):
-        """Of what is large enough: the ends of the window are known to some 10 ms only."""
-        return max((abs(Container.percent(*v)) for v in self.total.values()
-                    if abs(v[0] - v[1]) > ENDS_UJ), default=0.0 if self.total else math.inf)
+        """Of package and dram: (socket, domain), percent. Nested core is small when idle."""
+        errors = {at: Container.percent(*v) for at, v in self.total.items() if at[1] in TOP}
+        at = max(errors, key=lambda a: abs(errors[a]), default=None)
+        return at, errors.get(at, math.inf)
+
+    def wrong_totals(self, percent):
+        """The ends of the window are known to some 10 ms only: ENDS_UJ say nothing."""
+        return [(at, Container.percent(*v)) for at, v in self.total.items()
+                if abs(v[0] - v[1]) > ENDS_UJ and abs(Container.percent(*v)) > percent]
 
 
 def _follow(ticks):

@@ -104,13 +104,29 @@ static int core_counter(u64 config, bool *general)
 	return CBM_OTHER0 + (((code ^ code >> 8) * 2654435761u) >> 29 & 7);
 }
 
+/* A group that can never be on the counters together is refused when it is opened. */
+static bool group_fits(struct perf_event *event)
+{
+	struct perf_event *leader = event->group_leader, *sibling;
+	unsigned int wanted = event->hw.idx;
+
+	if (leader == event)
+		return wanted <= cbm_settings.counters;
+	if (leader->pmu == event->pmu)
+		wanted += leader->hw.idx;
+	for_each_sibling_event(sibling, leader)
+		if (sibling->pmu == event->pmu)
+			wanted += sibling->hw.idx;
+	return wanted <= cbm_settings.counters;
+}
+
 static int cpu_event_init(struct perf_event *event)
 {
 	static const int generic[] = { CBM_CYCLES, CBM_INSTR, CBM_LLC_REF, CBM_LLC_MISS, CBM_BRANCH,
 				       CBM_BRANCH_MISS, -1, -1, -1, CBM_REF };
 	u64 config = event->attr.config;
 	bool general = true;
-	int counter;
+	int counter, r;
 
 	switch (event->attr.type) {
 	case PERF_TYPE_HARDWARE:
@@ -129,7 +145,8 @@ static int cpu_event_init(struct perf_event *event)
 			return -ENOENT;
 		counter = core_counter(config, &general);
 	}
-	return init_event(event, counter, general);
+	r = init_event(event, counter, general);
+	return r ? r : group_fits(event) ? 0 : -EINVAL;
 }
 
 static int msr_event_init(struct perf_event *event)
