@@ -135,6 +135,12 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(filter-out %/support.a,$(ARCHIVES))
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group \
 	  $(filter-out %/support.a,$(ARCHIVES)) -Wl,--end-group $(LDLIBS) $(LIBS_all)
 
+$(B)/tests/accuracy/%: $(B)/tests/accuracy/%.o $(ARCHIVES)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
+	  $(LDLIBS) $(LIBS_all)
+
 # helper programs of the tests: one file each
 $(B)/tests/integration/%: $(B)/tests/integration/%.o $(B)/lib.a
 	$(call say,LD,$@)
