@@ -27,7 +27,7 @@ struct decoder {
 
 /* What the first pass found. */
 struct found {
-    bson_iter_t counter_names, events, texts, stat_names, gaps; /* each before its first entry */
+    struct column counter_names, events, texts, stat_names, gaps; /* BSON arrays */
     struct column energies, counters, ids, kinds, flags, counts, enabled, running, stats;
 };
 
@@ -148,21 +148,31 @@ static bool recurse(const bson_iter_t *iter, bson_iter_t *ret_child)
            ret_child->raw[ret_child->len - 1] == '\0';
 }
 
-/* An array whose entries are all of @type with the keys "0", "1", ... */
-static bson_iter_t take_array(struct decoder *d, const char *key, bson_type_t type, size_t *ret_n)
+/* A walk over an array that take_array() found. */
+static bson_iter_t walk(const struct column *array)
 {
-    bson_iter_t first = {0};
+    bson_iter_t iter = {0};
+
+    (void)bson_iter_init_from_data(&iter, array->bytes, array->size);
+    return iter;
+}
+
+/* An array whose entries are all of @type with the keys "0", "1", ... */
+static struct column take_array(struct decoder *d, const char *key, bson_type_t type, size_t *ret_n)
+{
+    struct column array = {0};
     bson_iter_t iter;
     uint32_t n = 0;
 
     *ret_n = 0;
     if (!take(d, key, BSON_TYPE_ARRAY))
-        return first;
-    if (!recurse(&d->iter, &first)) {
+        return array;
+    if (!recurse(&d->iter, &iter)) {
         d->r = cb_err_set(d->err, EBADMSG, "frame: field '%s': not an array", key);
-        return first;
+        return array;
     }
-    for (iter = first; bson_iter_next(&iter); n++) {
+    array = (struct column){.bytes = iter.raw, .size = iter.len};
+    for (; bson_iter_next(&iter); n++) {
         char text[16];
         const char *index;
 
@@ -170,12 +180,12 @@ static bson_iter_t take_array(struct decoder *d, const char *key, bson_type_t ty
         if (strcmp(bson_iter_key(&iter), index) == 0 && bson_iter_type(&iter) == type)
             continue;
         d->r = cb_err_set(d->err, EBADMSG, "frame: field '%s': entry %u is not one", key, n);
-        return first;
+        return array;
     }
     if (iter.err_off)
         d->r = cb_err_set(d->err, EBADMSG, "frame: field '%s': cut off in entry %u", key, n);
     *ret_n = n;
-    return first;
+    return array;
 }
 
 /* ---- first pass ---- */
@@ -366,15 +376,17 @@ static void leave(struct decoder *d, struct decoder *entry, const char *key)
     d->r = entry->r;
 }
 
-static void fill_targets(struct decoder *d, struct cb_frame *f, struct found *found)
+static void fill_targets(struct decoder *d, struct cb_frame *f, const struct found *found)
 {
+    bson_iter_t texts = walk(&found->texts);
+
     for (size_t i = 0; d->r == 0 && i < f->n_targets; i++) {
         struct cb_frame_target *t = &f->targets[i];
         struct decoder entry;
 
         if (!(t->flags & CB_TARGET_TEXT))
             continue;
-        entry = enter(d, &found->texts);
+        entry = enter(d, &texts);
         t->cgroup = take_text(&entry, "cgroup");
         t->container_id = take_text(&entry, "container_id");
         t->name = take_text(&entry, "name");
@@ -384,14 +396,19 @@ static void fill_targets(struct decoder *d, struct cb_frame *f, struct found *fo
     }
 }
 
-static void fill_entries(struct decoder *d, struct cb_frame *f, struct found *found)
+static void fill_entries(struct decoder *d, struct cb_frame *f, const struct found *found)
 {
+    bson_iter_t counter_names = walk(&found->counter_names);
+    bson_iter_t stat_names = walk(&found->stat_names);
+    bson_iter_t events = walk(&found->events);
+    bson_iter_t gaps = walk(&found->gaps);
+
     for (size_t i = 0; i < f->n_counters; i++)
-        f->counters[i].name = next_text(d, &found->counter_names, "counter_names");
+        f->counters[i].name = next_text(d, &counter_names, "counter_names");
     for (size_t i = 0; i < f->n_stats; i++)
-        f->stat_names[i] = next_text(d, &found->stat_names, "stat_names");
+        f->stat_names[i] = next_text(d, &stat_names, "stat_names");
     for (size_t i = 0; d->r == 0 && i < f->n_events; i++) {
-        struct decoder entry = enter(d, &found->events);
+        struct decoder entry = enter(d, &events);
         uint32_t group;
 
         f->events[i].name = take_text(&entry, "name");
@@ -404,7 +421,7 @@ static void fill_entries(struct decoder *d, struct cb_frame *f, struct found *fo
         f->events[i].group = (uint8_t)group;
     }
     for (size_t i = 0; d->r == 0 && i < f->n_gaps; i++) {
-        struct decoder entry = enter(d, &found->gaps);
+        struct decoder entry = enter(d, &gaps);
 
         f->gaps[i].source = take_text(&entry, "source");
         f->gaps[i].reason = take_text(&entry, "reason");
