@@ -10,8 +10,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "columns are little-endian");
 
 /* Bytes of one entry in the packed columns. */
-#define CB_FRAME_ENERGY_BYTES 20  /* u16 socket, u8 domain, u8 source, u64 energy, u64 uncertainty \
-                                   */
+#define CB_FRAME_ENERGY_BYTES 20  /* u16 socket, u8 domain, u8 source, u64 energy, u64 error */
 #define CB_FRAME_COUNTER_BYTES 10 /* u16 socket, u64 value */
 
 /* The number of targets, events, ... is within the limits; -EMSGSIZE names the one that is not. */
