@@ -113,25 +113,40 @@ static int probe_child(int dir_fd, uint32_t cpu, struct cb_err *err)
     return r;
 }
 
-/* Which controller to name in subtree_control: one that is there already changes nothing. */
+/* Is @word one of the words of @text? */
+static bool has_word(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = strstr(text, word); p; p = strstr(p + 1, word))
+        if ((p == text || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0'))
+            return true;
+    return false;
+}
+
+/* Which controller to name in subtree_control: one that is there already changes nothing; else one
+ * that costs nothing and changes no scheduling, or whatever there is. */
 static int pick_controller(int dir_fd, char ret_word[64], bool *ret_new, struct cb_err *err)
 {
-    static const char *const files[] = {SUBTREE_CONTROL, "cgroup.controllers"};
+    static const char *const harmless[] = {"misc", "pids"};
     char text[512];
-    int r = 0;
+    int r = cb_fsread_line(dir_fd, SUBTREE_CONTROL, text, sizeof(text), err);
 
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        r = cb_fsread_line(dir_fd, files[i], text, sizeof(text), err);
-        if (r < 0)
-            return r;
-        text[strcspn(text, " ")] = '\0';
-        if (*text && strlen(text) < 60) {
-            (void)snprintf(ret_word, 64, "+%.60s", text);
-            *ret_new = i == 1;
+    *ret_new = r == 0 && text[0] == '\0';
+    if (*ret_new)
+        r = cb_fsread_line(dir_fd, "cgroup.controllers", text, sizeof(text), err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; *ret_new && i < sizeof(harmless) / sizeof(harmless[0]); i++)
+        if (has_word(text, harmless[i])) {
+            (void)snprintf(ret_word, 64, "+%s", harmless[i]);
             return 0;
         }
-    }
-    return cb_err_set(err, ENOENT, "the root has no controller to write to " SUBTREE_CONTROL);
+    text[strcspn(text, " ")] = '\0';
+    if (!*text)
+        return cb_err_set(err, ENOENT, "the root has no controller to write to " SUBTREE_CONTROL);
+    (void)snprintf(ret_word, 64, "+%.60s", text);
+    return 0;
 }
 
 static int cure_v2(struct cb_place *place, char word[64], bool *ret_new, struct cb_err *err)
