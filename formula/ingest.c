@@ -171,6 +171,9 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
         return r;
     }
     start->pending_seq = frame->seq;
+    if (start->t1_ns == 0 || frame->t0_ns < start->t0_ns)
+        start->t0_ns = frame->t0_ns;
+    start->t1_ns = frame->t1_ns > start->t1_ns ? frame->t1_ns : start->t1_ns;
     machine->counts.frames++;
     ingest->n_frames++;
     ingest->batch_bytes +=
@@ -186,6 +189,21 @@ static void set_due(struct cb_ingest *ingest, uint64_t now_ns)
         ingest->batch_due_ns = now_ns;
 }
 
+/* A sensor is alone with its state directory, so another start of this boot has counted another
+ * time - unless that directory was copied and two count the same joules. */
+static bool is_counted(const struct machine *machine, const struct start *start,
+                       const struct cb_frame *frame)
+{
+    for (size_t i = 0; i < machine->n_starts; i++) {
+        const struct start *other = &machine->starts[i];
+
+        if (other != start && other->row.boot == start->row.boot && frame->t0_ns < other->t1_ns &&
+            frame->t1_ns > other->t0_ns)
+            return true;
+    }
+    return false;
+}
+
 static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, struct start *start,
                           const struct cb_link_message *message, const struct cb_frame *frame,
                           uint64_t now_ns, struct cb_err *err)
@@ -198,10 +216,15 @@ static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, str
                               frame->seq);
         return 0;
     }
-    if (frame->seq <= start->pending_seq)
+    if (frame->seq <= start->pending_seq) {
         machine->counts.duplicates++;
-    else
+    } else if (is_counted(machine, start, frame)) {
+        refuse(ingest, machine, message,
+               "another sensor with this name and key counts this machine: stop one of them");
+        return 0;
+    } else {
         r = add_frame(ingest, machine, start, frame, err);
+    }
     if (r == 0) {
         cb_ingest_add_ack(ingest, &message->peer, message->start_id, frame->seq);
         set_due(ingest, now_ns);

@@ -15,6 +15,7 @@
 struct start {
     struct cb_store_start row; /* last_seq: what is committed */
     uint64_t pending_seq;      /* highest in the batch or committed */
+    uint64_t t0_ns, t1_ns;     /* what its frames cover that came since it is in memory */
     char start_id[CB_START_ID_SIZE];
     char boot_id[CB_BOOT_ID_SIZE];
     uint64_t used; /* for the choice which one to drop */

@@ -528,6 +528,31 @@ static void with_keys(struct server *s)
     start(s);
 }
 
+static void two_sensors_with_one_state_directory_do_not_count_twice(void **state)
+{
+    struct server *s = *state;
+    struct sensor_fixture first = s->sensor;
+    struct cb_store_machine machine;
+
+    send_frame(s, 1);
+    send_frame(s, 2);
+    commit(s);
+    s->sensor.start_id = "cccccccccccccccccccccccccccccccc";
+    s->sensor.t0_ns = first.t0_ns + first.length_ns / 2;
+    send_frame(s, 1); /* half of each of those seconds again */
+    assert_int_equal(s->refusals, 1);
+    assert_non_null(strstr(s->text, "stop one of them"));
+    s->sensor.t0_ns = first.t0_ns + 2 * first.length_ns;
+    send_frame(s, 1); /* what a start after them sends */
+    commit(s);
+    s->sensor = first;
+    send_frame(s, 3); /* and now the first one comes back */
+    assert_int_equal(s->refusals, 2);
+    commit(s);
+    assert_int_equal(cb_store_machine(s->f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.frames, 3);
+}
+
 static void a_second_key_under_a_name_is_refused_and_a_restart_never_is(void **state)
 {
     struct server *s = *state;
@@ -663,6 +688,7 @@ int main(void)
         TEST(a_kill_does_not_change_what_is_learnt),
         TEST(what_is_malformed_is_refused_by_name_and_stops_nothing),
         TEST(a_start_id_of_another_boot_is_refused),
+        TEST(two_sensors_with_one_state_directory_do_not_count_twice),
         TEST(with_a_full_disk_it_keeps_the_batch_and_goes_on_later),
         TEST(a_batch_that_is_full_is_committed_at_once),
         TEST(a_target_has_a_placeholder_until_its_text_comes),
