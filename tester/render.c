@@ -281,6 +281,15 @@ static int by_joules(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+/* By its name, or by its short id when Docker did not say a name. */
+static void print_other(const struct cb_report_other *other, FILE *out)
+{
+    char id[SHORT_ID + 1];
+
+    (void)snprintf(id, sizeof(id), "%s", other->id);
+    print_safe(out, other->name[0] ? other->name : id);
+}
+
 /* The other containers that ran meanwhile: the greatest by name, the rest as a sum. */
 static int print_others(const struct cb_report *report, FILE *out)
 {
@@ -305,7 +314,7 @@ static int print_others(const struct cb_report *report, FILE *out)
             continue;
         }
         (void)fputs(i == 0 ? ": " : ", ", out);
-        print_safe(out, sorted[i].name);
+        print_other(&sorted[i], out);
         (void)fprintf(out, " %.3f J%s", joules, marked);
     }
     if (report->n_others > OTHERS_SHOWN)

@@ -162,7 +162,9 @@ static int take_others(const json_t *from, struct cb_report *report, struct cb_e
     for (size_t i = 0; i < n; i++) {
         const json_t *other = json_array_get(others, i);
         struct cb_report_other *to = &report->others[report->n_others++];
+        const char *id = json_string_value(json_object_get(other, "id"));
 
+        to->id = id ? id : "";
         if (get_text(other, "name", &to->name, err) < 0 ||
             get_uj(other, "dynamic_uj", &to->dynamic_uj, err) < 0)
             return cb_err_prefix(err, -EBADMSG, "others");

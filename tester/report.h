@@ -40,7 +40,8 @@ struct cb_report_phase {
 };
 
 struct cb_report_other {
-    const char *name;
+    const char *name; /* "" when Docker did not say it */
+    const char *id;   /* "" when it is not known */
     uint64_t dynamic_uj;
 };
 

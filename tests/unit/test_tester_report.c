@@ -336,6 +336,18 @@ static void names_the_greatest_others_and_sums_the_rest(void **state)
     free(page);
 }
 
+static void other_containers_without_a_name_go_by_their_id(void **state)
+{
+    static const char *const texts[] = {
+        "{\"name\":\"x\",\"exit_code\":0,\"phases\":[],\"others\":[{\"name\":\"\","
+        "\"id\":\"0123456789abcdef\",\"dynamic_uj\":1000000}]}"};
+    char *page = render(texts, 1);
+
+    (void)state;
+    assert_non_null(strstr(page, "other containers during x: 0123456789ab 1.000 J\n"));
+    free(page);
+}
+
 static void no_text_steers_the_terminal(void **state)
 {
     static const char text[] =
@@ -387,6 +399,7 @@ int main(void)
         cmocka_unit_test(says_what_is_not_covered),
         cmocka_unit_test(never_adds_nested_domains),
         cmocka_unit_test(names_the_greatest_others_and_sums_the_rest),
+        cmocka_unit_test(other_containers_without_a_name_go_by_their_id),
         cmocka_unit_test(no_text_steers_the_terminal),
         cmocka_unit_test(aligns_by_characters),
     };
