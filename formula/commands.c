@@ -20,6 +20,7 @@ static const struct command {
     {"schema", cb_cmd_schema, "names, units and meanings of all metrics"},
     {"replay", cb_cmd_replay, "recorded input through a model, results as JSON lines"},
     {"evaluate", cb_cmd_evaluate, "one-step error of a model on a recording"},
+    {"record", cb_cmd_record, "keep the sensors' frames in a file for replay"},
 };
 
 void cb_cmd_list(void)
