@@ -62,9 +62,13 @@ uint64_t cb_ingest_due_ns(const struct cb_ingest *ingest)
     return ingest->batch_due_ns;
 }
 
+/* A frame that is malformed, or counted already, will never be taken: the sensor puts it aside. For
+ * any other reason (@code: a positive errno) the sensor keeps its frames and asks again: seq 0. */
 static void refuse(struct cb_ingest *ingest, struct machine *machine,
-                   const struct cb_link_message *message, const char *text)
+                   const struct cb_link_message *message, int code, const char *text)
 {
+    bool never = code == EBADMSG || code == EMSGSIZE || code == EALREADY;
+
     atomic_fetch_add(&ingest->o.stats->refused_total, 1);
     if (machine) {
         machine->counts.refused++;
@@ -77,7 +81,7 @@ static void refuse(struct cb_ingest *ingest, struct machine *machine,
                        (unsigned long long)message->seq, text);
     }
     ingest->o.answers.refuse(ingest->o.answers.context, &message->peer, message->start_id,
-                             message->kind == CB_LINK_MSG_HELLO ? 0 : message->seq, text);
+                             never && message->kind == CB_LINK_MSG_FRAME ? message->seq : 0, text);
 }
 
 /* ---- hello ---- */
@@ -107,14 +111,15 @@ static int take_hello(struct cb_ingest *ingest, const struct cb_link_message *me
     int r;
 
     if (!cb_known_is_name(message->sensor)) {
-        refuse(ingest, NULL, message, "this is no name for a sensor: printable, without blanks");
+        refuse(ingest, NULL, message, EINVAL,
+               "this is no name for a sensor: printable, without blanks");
         return 0;
     }
     r = cb_ingest_machine(ingest, message->sensor, &machine, &why);
     if (r == 0)
         r = greet(ingest, machine, message, now_wall_ns, &why);
     if (r == -EACCES || r == -EEXIST || r == -EDQUOT) {
-        refuse(ingest, machine, message, why.text);
+        refuse(ingest, machine, message, -r, why.text);
         return 0;
     }
     if (r < 0 && err)
@@ -219,7 +224,7 @@ static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, str
     if (frame->seq <= start->pending_seq) {
         machine->counts.duplicates++;
     } else if (is_counted(machine, start, frame)) {
-        refuse(ingest, machine, message,
+        refuse(ingest, machine, message, EALREADY,
                "another sensor with this name and key counts this machine: stop one of them");
         return 0;
     } else {
@@ -260,7 +265,7 @@ static int take_decoded(struct cb_ingest *ingest, const struct cb_link_message *
         r = cb_ingest_start(ingest, machine, frame->boot_id, frame->start_id, now_wall_ns, &start,
                             &why);
     if (r == -EBADMSG || r == -EACCES || r == -EEXIST || r == -EDQUOT) {
-        refuse(ingest, machine, message, why.text);
+        refuse(ingest, machine, message, -r, why.text);
         return 0;
     }
     if (r == 0)
@@ -280,7 +285,7 @@ static int take_frame(struct cb_ingest *ingest, const struct cb_link_message *me
     if (r == -ENOMEM)
         return cb_err_set(err, ENOMEM, "%s", why.text);
     if (r < 0) {
-        refuse(ingest, NULL, message, why.text);
+        refuse(ingest, NULL, message, -r, why.text);
         return 0;
     }
     r = take_decoded(ingest, message, &frame, now_ns, now_wall_ns, err);
