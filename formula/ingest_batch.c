@@ -22,7 +22,7 @@ static void copy(char *to, size_t size, const char *from)
     to[n] = '\0';
 }
 
-static int add_target(struct pending_frame *pending, int64_t start, const struct cb_frame *frame,
+static int add_target(struct pending_frame *pending, int64_t start,
                       const struct cb_frame_target *from, struct cb_err *err)
 {
     struct pending_target *to = &pending->targets[pending->n_targets];
@@ -32,7 +32,6 @@ static int add_target(struct pending_frame *pending, int64_t start, const struct
         .target = {.start = start, .target = from->id, .kind = from->kind, .known = text},
         .has_text = text,
         .gone = (from->flags & CB_TARGET_GONE) != 0,
-        .wall_ns = frame->wall_ns,
     };
     if (text) {
         copy(to->target.container_id, sizeof(to->target.container_id), from->container_id);
@@ -107,7 +106,7 @@ int cb_ingest_targets(struct cb_ingest *ingest, struct start *start, const struc
     }
     for (size_t i = 0; i < frame->n_targets && r == 0; i++)
         if (frame->targets[i].flags != 0 || !was_seen(start, frame->targets[i].id))
-            r = add_target(pending, start->row.id, frame, &frame->targets[i], err);
+            r = add_target(pending, start->row.id, &frame->targets[i], err);
     return r < 0 ? r : remember(start, frame, err);
 }
 
@@ -145,7 +144,7 @@ void cb_ingest_add_ack(struct cb_ingest *ingest, const struct cb_link_peer *peer
 /* ---- commit ---- */
 
 static int write_targets(struct cb_ingest *ingest, const struct pending_frame *pending,
-                         struct cb_err *err)
+                         uint64_t now_wall_ns, struct cb_err *err)
 {
     int r = 0;
 
@@ -155,7 +154,7 @@ static int write_targets(struct cb_ingest *ingest, const struct pending_frame *p
         r = cb_store_put_target(ingest->o.store, &one->target, one->labels, err);
         if (r == 0 && one->gone)
             r = cb_store_target_gone(ingest->o.store, one->target.start, one->target.target,
-                                     one->wall_ns, err);
+                                     now_wall_ns, err);
     }
     return r;
 }
@@ -163,7 +162,7 @@ static int write_targets(struct cb_ingest *ingest, const struct pending_frame *p
 static int write_frame(struct cb_ingest *ingest, struct pending_frame *pending,
                        uint64_t now_wall_ns, struct cb_err *err)
 {
-    int r = write_targets(ingest, pending, err);
+    int r = write_targets(ingest, pending, now_wall_ns, err);
 
     if (r == 0)
         r = cb_store_put_frame(ingest->o.store, &pending->frame, now_wall_ns, &pending->frame.id,

@@ -40,7 +40,6 @@ struct pending_target {
     struct cb_store_target target;
     char *labels; /* may be NULL */
     bool has_text, gone;
-    uint64_t wall_ns;
 };
 
 struct pending_frame {

@@ -117,8 +117,8 @@ int cb_store_target(struct cb_store *store, int64_t start, uint32_t target,
                     struct cb_store_target *ret_target, struct cb_err *err) cb_must_check;
 
 /* It was seen for the last time; cb_store_forget() may drop it later. */
-int cb_store_target_gone(struct cb_store *store, int64_t start, uint32_t target, uint64_t wall_ns,
-                         struct cb_err *err) cb_must_check;
+int cb_store_target_gone(struct cb_store *store, int64_t start, uint32_t target,
+                         uint64_t heard_wall_ns, struct cb_err *err) cb_must_check;
 
 /* What stands for the target across sensor starts: the container id, else the cgroup, else a text
  * made of the start and the id. */
@@ -163,9 +163,9 @@ int cb_store_frames_after(struct cb_store *store, int64_t machine, int64_t after
 int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_frame *each,
                         void *context, struct cb_err *err) cb_must_check;
 
-/* Delete at most @limit frames whose wall time lies before @wall_ns, and targets nothing speaks of
- * any more. Returns how many frames went. */
-int cb_store_forget(struct cb_store *store, uint64_t wall_ns, unsigned limit,
+/* Delete at most @limit frames that were stored before @heard_wall_ns (by this server's clock), and
+ * targets nothing speaks of any more. Returns how many frames went. */
+int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
                     struct cb_err *err) cb_must_check;
 
 /* ---- what must survive a restart: model snapshots and running totals ---- */
@@ -193,6 +193,9 @@ struct cb_store_total {
 /* Totals hold every frame of the machine up to @frame_id: cb_store_set_totals_frame(). */
 int cb_store_put_total(struct cb_store *store, int64_t machine, const struct cb_store_total *total,
                        struct cb_err *err) cb_must_check;
+/* Of containers that were seen last before that time of the machine's. */
+int cb_store_drop_totals(struct cb_store *store, int64_t machine, uint64_t before_wall_ns,
+                         struct cb_err *err) cb_must_check;
 int cb_store_set_totals_frame(struct cb_store *store, int64_t machine, int64_t frame_id,
                               struct cb_err *err) cb_must_check;
 typedef int cb_store_each_total(void *context, const struct cb_store_total *total);

@@ -118,6 +118,10 @@ static const char *const migrations[] = {
     " key TEXT NOT NULL,"
     " set_aside TEXT,"
     " UNIQUE(sink, key));",
+    /* 2: when a frame was stored, by this server's clock: retention must not trust a machine's */
+    "ALTER TABLE frames ADD COLUMN heard_wall_ns INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE frames SET heard_wall_ns = wall_ns;"
+    "CREATE INDEX frames_heard ON frames(heard_wall_ns);",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 

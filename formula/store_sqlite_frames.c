@@ -14,10 +14,11 @@ int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *fram
 {
     int r =
         cb_sql_run(store, "store a frame", err,
-                   "INSERT INTO frames(machine, boot, start, seq, t0_ns, t1_ns, wall_ns, result)"
-                   " SELECT machine, ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM boots WHERE id = ?1",
-                   "iiuuuub", frame->boot, frame->start, frame->seq, frame->t0_ns, frame->t1_ns,
-                   frame->wall_ns, frame->result, frame->result_size);
+                   "INSERT INTO frames(machine, boot, start, seq, t0_ns, t1_ns, wall_ns, result,"
+                   " heard_wall_ns)"
+                   " SELECT machine, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM boots WHERE id = ?1",
+                   "iiuuuubu", frame->boot, frame->start, frame->seq, frame->t0_ns, frame->t1_ns,
+                   frame->wall_ns, frame->result, frame->result_size, heard_wall_ns);
 
     if (r == 0)
         return cb_err_set(err, ENOENT, "store: no boot %lld", (long long)frame->boot);
@@ -126,28 +127,24 @@ int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_fram
 
 /* A target that is gone goes with the frames of its time, a whole start's targets with its last
  * frame, unless the machine may still report under it. */
-int cb_store_forget(struct cb_store *store, uint64_t wall_ns, unsigned limit, struct cb_err *err)
+int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
+                    struct cb_err *err)
 {
     int frames = cb_sql_run(store, "delete old frames", err,
                             "DELETE FROM frames WHERE id IN"
-                            " (SELECT f.id FROM machines m JOIN frames f"
-                            " ON f.machine = m.id AND f.wall_ns < ?1 LIMIT ?2)",
-                            "uu", wall_ns, (uint64_t)limit);
+                            " (SELECT id FROM frames WHERE heard_wall_ns < ?1 LIMIT ?2)",
+                            "uu", heard_wall_ns, (uint64_t)limit);
     int r = frames;
 
     if (r >= 0)
         r = cb_sql_run(store, "delete old targets", err,
-                       "DELETE FROM targets WHERE gone_wall_ns < ?1", "u", wall_ns);
+                       "DELETE FROM targets WHERE gone_wall_ns < ?1", "u", heard_wall_ns);
     if (r >= 0 && frames > 0)
         r = cb_sql_run(store, "delete targets of old starts", err,
                        "DELETE FROM targets WHERE start IN (SELECT s.id FROM starts s"
                        " JOIN boots b ON b.id = s.boot WHERE b.heard_wall_ns < ?1"
                        " AND NOT EXISTS (SELECT 1 FROM frames f WHERE f.start = s.id))",
-                       "u", wall_ns);
-    if (r >= 0)
-        r = cb_sql_run(store, "delete old totals", err,
-                       "DELETE FROM totals WHERE last_wall_ns < ?1 AND identity <> ''", "u",
-                       wall_ns);
+                       "u", heard_wall_ns);
     if (r >= 0 && frames > 0)
         r = cb_sql_run(store, "give free pages back", err, "PRAGMA incremental_vacuum(256)", "");
     return r < 0 ? r : frames;
@@ -203,6 +200,17 @@ int cb_store_put_total(struct cb_store *store, int64_t machine, const struct cb_
         total->image, total->energy_uj, total->idle_uj, total->system_uj, total->unattributed_uj,
         total->source_uncertainty_uj, total->param_uj, total->noise2_uj2, total->cpu_ns,
         total->last_wall_ns);
+
+    return r < 0 ? r : 0;
+}
+
+int cb_store_drop_totals(struct cb_store *store, int64_t machine, uint64_t before_wall_ns,
+                         struct cb_err *err)
+{
+    int r = cb_sql_run(store, "delete old totals", err,
+                       "DELETE FROM totals WHERE machine = ?1 AND identity <> ''"
+                       " AND last_wall_ns < ?2",
+                       "iu", machine, before_wall_ns);
 
     return r < 0 ? r : 0;
 }

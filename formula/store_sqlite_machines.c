@@ -228,12 +228,12 @@ int cb_store_target(struct cb_store *store, int64_t start, uint32_t target,
     return 0;
 }
 
-int cb_store_target_gone(struct cb_store *store, int64_t start, uint32_t target, uint64_t wall_ns,
-                         struct cb_err *err)
+int cb_store_target_gone(struct cb_store *store, int64_t start, uint32_t target,
+                         uint64_t heard_wall_ns, struct cb_err *err)
 {
     int r = cb_sql_run(store, "store that a target is gone", err,
                        "UPDATE targets SET gone_wall_ns = ?3 WHERE start = ?1 AND target = ?2",
-                       "iiu", start, (int64_t)target, wall_ns);
+                       "iiu", start, (int64_t)target, heard_wall_ns);
 
     return r < 0 ? r : 0;
 }

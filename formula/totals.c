@@ -435,6 +435,9 @@ int cb_totals_save(struct cb_totals *totals, struct cb_store *store, const char 
     machine = find_machine(totals, machine_name);
     if (machine) {
         r = walk_machine(machine, true, save_one, &saver);
+        if (r == 0 && machine->last_wall_ns > CB_TOTALS_KEEP_NS)
+            r = cb_store_drop_totals(store, machine_id, machine->last_wall_ns - CB_TOTALS_KEEP_NS,
+                                     err);
         if (r == 0)
             r = cb_store_set_totals_frame(store, machine_id, machine->frame_id, err);
     }

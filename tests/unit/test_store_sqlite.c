@@ -66,6 +66,30 @@ static void refuses_what_a_newer_program_wrote(void **state)
     assert_null(other);
 }
 
+/* What version 1 looked like: without the column that version 2 brought. */
+static void migrates_a_database_of_an_older_version(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store *other = NULL;
+    struct cb_result result = {0};
+    uint64_t seed = 1;
+
+    fixture_result(&result, &seed, 100, 200, 1, 1);
+    fixture_put(f->store, &start, 1, &result);
+    f->store = cb_store_close(f->store);
+    run_sql(f->path, "DROP INDEX frames_heard; ALTER TABLE frames DROP COLUMN heard_wall_ns;"
+                     "PRAGMA user_version = 1");
+    assert_int_equal(cb_store_open(f->path, CB_STORE_READ, &other, NULL), -EPROTONOSUPPORT);
+    f->store = open_again(f, CB_STORE_OWNER);
+    start = store_fixture_start(f->store);
+    assert_int_equal(start.last_seq, 1);
+    fixture_result(&result, &seed, 200, 300, 1, 1);
+    fixture_put(f->store, &start, 2, &result);
+    assert_int_equal(cb_store_forget(f->store, FIXTURE_WALL_OFFSET + 201, 100, NULL), 1);
+    cb_result_clear(&result);
+}
+
 static void refuses_the_database_of_another_program(void **state)
 {
     struct store_fixture *f = *state;
@@ -433,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(makes_its_schema_once_and_opens_it_again),
         TEST(refuses_what_a_newer_program_wrote),
+        TEST(migrates_a_database_of_an_older_version),
         TEST(refuses_the_database_of_another_program),
         TEST(a_frame_is_stored_once_even_over_a_restart),
         TEST(a_transaction_is_all_or_nothing),
