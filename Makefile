@@ -209,9 +209,11 @@ format-check:
 
 ## install           programs, man pages and units below $(DESTDIR)$(PREFIX)
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0755 $(addprefix build/bin/cb,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 0644 docs/completion/cbtester $(DESTDIR)$(PREFIX)/share/bash-completion/completions/
 
 ## clean             remove build/
 clean:
