@@ -182,7 +182,7 @@ has_frames() {
   curl -sf --max-time 2 "$formula_url/api/v1/machines" | grep -qE '"frames": ?[1-9]'
 }
 
-# stop_all DIR: undo all of the above, in order, and remove DIR
+# stop_all DIR: undo all of the above, in order; files stay
 stop_all() {
   local dir=$1 name
   [ -d "$dir" ] || return 0
@@ -193,6 +193,6 @@ stop_all() {
       docker_api "$(cat "$dir/images-socket")" DELETE "/images/$name:latest" >/dev/null || :
     done <"$dir/images"
   fi
+  rm -f "$dir/images"
   scripts/engine.sh stop "$dir/engine"
-  rm -rf "$dir"
 }

@@ -13,4 +13,5 @@ fi
 lock_up
 trap '' INT TERM HUP
 stop_all "$up"
+rm -rf "$up"
 say "all is down"

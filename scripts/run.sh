@@ -24,7 +24,10 @@ clean_up() {
     stop_pid "$child" 200
     wait "$child" 2>/dev/null || :
   fi
-  [ -z "$T" ] || stop_all "$T"
+  if [ -n "$T" ]; then
+    stop_all "$T"
+    rm -rf "$T"
+  fi
   exit $status
 }
 # measure NAME IMAGE ARGS...: one recap into $T/NAME.json

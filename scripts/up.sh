@@ -41,12 +41,14 @@ fi
 if [ -d "$up" ]; then
   say "a part of the last make up has ended: starting again"
   stop_all "$up"
+  rm -rf "$up"
 fi
 
 undo() {
   local status=$?
   trap '' INT TERM HUP
   stop_all "$up"
+  rm -rf "$up"
   exit $status
 }
 trap undo EXIT

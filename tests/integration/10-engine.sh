@@ -17,12 +17,12 @@ container() {
 }
 start() { api POST "/containers/$1/start"; }
 power() { curl -sf --max-time 10 "$formula_url/api/v1/power?last=60" >"$T/power.json"; }
-boottime() { awk '{ printf "%d\n", $1 * 1e9 }' /proc/uptime; }
+boottime() { awk '{ printf "%.0f\n", $1 * 1e9 }' /proc/uptime; }
 covers() { power && [ "$(figures get "$T/power.json" ticks.-1.t1_ns)" -ge "$1" ]; }
 # nanoseconds of CPU time in a container's life so far
 cpu_time() {
   local v1=/sys/fs/cgroup/cpuacct/docker/$1/cpuacct.usage v2=/sys/fs/cgroup/docker/$1/cpu.stat
-  if [ -e "$v1" ]; then cat "$v1"; else awk '$1 == "usage_usec" { print $2 * 1000 }' "$v2"; fi
+  if [ -e "$v1" ]; then cat "$v1"; else awk '$1 == "usage_usec" { printf "%.0f\n", $2 * 1000 }' "$v2"; fi
 }
 # python EXPRESSION: is it true?
 holds() { /usr/bin/python3 -c "import sys; sys.exit(not ($1))"; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Recaps in MongoDB under the names that PowerAPI's listener gave them, also when the server comes late.
 # The server is the machine's mongod, or FerretDB (the same protocol), built once from ferretdb/.
-# limit: 600s
+# limit: 900s
 . "$(dirname "$0")/lib.sh"
 later stop_all "$T"
 port=$(free_port)
@@ -10,10 +10,12 @@ mkdir "$T/mongo"
 if command -v mongod >/dev/null; then
   server=(mongod --bind_ip 127.0.0.1 --port "$port" --dbpath "$T/mongo")
 else
-  server=("$(tests/integration/ferretdb/build.sh 2>"$T/build.log")" "127.0.0.1:$port" "$T/mongo") || {
-    cat "$T/build.log"
-    exit 1
-  }
+  if ! ferretdb=$(tests/integration/ferretdb/build.sh 2>"$T/build.log"); then
+    sed 's/^/# /' "$T/build.log"
+    skip "recaps in MongoDB" "there is no mongod, and FerretDB cannot be built: $(tail -n 1 "$T/build.log")"
+    done_testing
+  fi
+  server=("$ferretdb" "127.0.0.1:$port" "$T/mongo")
 fi
 
 start_engine "$T" "" cb/marks || exit

@@ -28,12 +28,17 @@ export DOCKER_HOST=unix://$T/engine/docker.sock
 unset CBFORMULA_URL http_proxy HTTP_PROXY
 _n=0 _failed=0 _later=()
 
+# what the tests may change outside $T and no other process changes meanwhile
 _state() {
-  # what the tests may change outside $T: mounts, the cgroups of containers, firewall rules, our files
-  awk '{ print "mount", $5 }' /proc/self/mountinfo
-  find /sys/fs/cgroup -maxdepth 3 -regextype posix-extended -regex '.*/docker/[0-9a-f]{64}' 2>/dev/null
-  iptables -S 2>/dev/null
+  awk -v t="$T/" 'index($5, "/sys/fs/cgroup") == 1 || index($5, t) == 1 { print "mount", $5 }' /proc/self/mountinfo
+  iptables -S 2>/dev/null | sed 's/^/iptables /'
   compgen -G "${TMPDIR:-/tmp}/cbwatts-run.*"
+}
+# the cgroups of the containers that our engine had, by its log
+_cgroups() {
+  grep -hoE '[0-9a-f]{64}' "$T/engine/dockerd.log" 2>/dev/null | sort -u | while read -r id; do
+    compgen -G "/sys/fs/cgroup/*/docker/$id" || compgen -G "/sys/fs/cgroup/docker/$id"
+  done
 }
 _processes() {
   local p
@@ -46,7 +51,7 @@ _processes() {
 # what was not there before: to stdout; fails when there is something
 _stays_behind() {
   local more
-  more=$(_processes; _state | sort | comm -23 - "$T/state-before")
+  more=$(_processes; _cgroups; _state | sort | comm -23 - <(echo "$_before"))
   [ -z "$more" ] || { echo "$more" && return 1; }
 }
 _run_later() {
@@ -65,7 +70,7 @@ _cleanup() {
 trap _cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-_state | sort >"$T/state-before"
+_before=$(_state | sort)
 
 later() { _later+=("$(printf '%q ' "$@")"); }
 pass() { _n=$((_n + 1)); echo "ok $_n - $1"; }
