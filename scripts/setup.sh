@@ -48,7 +48,8 @@ needs_machine='
 qemu-system-x86 cmd:qemu-system-x86_64
 linux-headers-amd64 cmd:gcc
 cpio cmd:cpio
-kmod cmd:insmod'
+kmod cmd:insmod
+zstd cmd:zstd'
 
 # wanted WHAT: the needs of a purpose, one "package check" a line
 wanted() {

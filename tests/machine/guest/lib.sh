@@ -4,6 +4,7 @@
 #
 #   control COMMAND          set the machine (/proc/cbmachine/control; module/proc.c)
 #   meter [SENSOR OPTION...] start cbformula and cbsensor afresh; from here on it is measured
+#   recorder                 the same with `cbformula record`: the frames are kept, not attributed
 #   work KIND DUTY SECONDS NAME [CPU]   a workload (guest/wl.c) in the plain cgroup box/NAME
 #   outside KIND DUTY SECONDS [CPU]     the same in no container
 #   container NAME CGROUP    judge NAME, whose cgroup is CGROUP in the truth
@@ -83,19 +84,37 @@ uptime_ms() {
   echo $((10#${up/./} * 10))
 }
 
-meter() {
+let_in() {
   "$BIN/cbsensor" --state-dir "$S/sensor" --print-key >"$S/key" || die "cbsensor --print-key"
   "$BIN/cbformula" keys --state-dir "$S/formula" add emulated "$(cat "$S/key")" || die "keys add"
+}
+
+meter() {
+  let_in
   "$BIN/cbformula" --state-dir "$S/formula" --listen "$LINK" --http "$HTTP" >"$D/formula.log" 2>&1 &
   formula=$!
   until_ok 30 answers || die "cbformula does not answer"
+  sense "$@"
+  until_ok 30 covers 1 || die "no frame arrived"
+}
+
+recorder() {
+  let_in
+  "$BIN/cbformula" record --state-dir "$S/formula" --listen "$LINK" "$D/frames.cbrec" \
+    >"$D/formula.log" 2>&1 &
+  formula=$!
+  until_ok 30 test -s "$S/formula/formula.pub" || die "cbformula record made no key"
+  sense "$@"
+  until_ok 30 grep -q ready: "$D/sensor.log" || die "cbsensor is not ready"
+}
+
+sense() {
   cat /proc/cbmachine/truth >"$D/begin"
   "$GUEST/record" 200 >"$D/record" &
   record=$!
   "$BIN/cbsensor" --state-dir "$S/sensor" --formula "$LINK" --formula-key "$S/formula/formula.pub" \
     --name emulated --tick "$TICK" --cgroup 'box/*' "$@" >"$D/sensor.log" 2>&1 &
   sensor=$!
-  until_ok 30 covers 1 || die "no frame arrived"
 }
 
 stop() {
@@ -105,12 +124,13 @@ stop() {
 finish() {
   settle
   [ -n "$sensor" ] || die "it never called meter"
-  until_ok 30 covers "$(uptime_ms)" || die "the end is not covered by a frame"
+  [ -e "$D/frames.cbrec" ] || until_ok 30 covers "$(uptime_ms)" ||
+    die "the end is not covered by a frame"
   stop "$sensor" cbsensor
   stop "$record" record
   cat /proc/cbmachine/truth >"$D/end"
   stop "$formula" cbformula
-  cp "$S"/formula/cbwatts.sqlite* "$D/"
+  [ -e "$D/frames.cbrec" ] || cp "$S"/formula/cbwatts.sqlite* "$D/"
   rm -rf "$S"
   find "$ROOT/box" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null
   return 0

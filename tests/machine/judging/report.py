@@ -19,7 +19,9 @@ per cycle, idle power that drifts by 2 % either way in four minutes. What is com
 dram of both sockets together.
 
 *Error* is (stored - true) / true. *CPU time* shares the same dynamic energy by the true time on the
-CPUs of each socket. The interval is the stated half-width of 95 %.
+CPUs of each socket. The interval is the stated half-width of 95 %. In `22-recorded` all three models
+are replayed over the same frames; SmartWatts has its defaults but for the period and the base
+frequency, answers nothing before its first fit, and its power less the intercept is counted.
 
 ![Error of each container's energy](accuracy-machine.svg)
 """

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scenario that was recorded instead of served: three models replayed over the same frames.
+
+`cbformula record` kept the frames (formula/recording.h, docs/frame.md). They are replayed by
+cbwatts and cputime as they are, and by smartwatts as the reports PowerAPI's sensor would have made
+of them: `all` with energy and MSRs, one report a container, and one for all the rest, which
+hwpc-sensor measures as the cgroups around.
+"""
+import json
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+from .store import DOMAINS, Domain, Share, Store, Tick
+
+BIN = Path(os.environ.get("BIN", Path(__file__).resolve().parents[3] / "build/bin"))
+PERIOD_MS = 500
+NAMES = {"cycles": "CPU_CLK_THREAD_UNHALTED:THREAD_P", "ref-cycles": "CPU_CLK_THREAD_UNHALTED:REF_P",
+         "instructions": "INSTRUCTIONS_RETIRED", "LLC_MISSES": "LLC_MISSES"}
+RAPL = {"package": "RAPL_ENERGY_PKG", "dram": "RAPL_ENERGY_DRAM"}
+SCOPES = {"cpu": "package", "dram": "dram"}
+
+
+# ---- BSON, as far as a frame has it
+
+def _cstring(data, at):
+    end = data.index(0, at)
+    return data[at:end].decode(), end + 1
+
+
+def _value(kind, data, at):
+    if kind == 0x10:
+        return struct.unpack_from("<i", data, at)[0], at + 4
+    if kind == 0x12:
+        return struct.unpack_from("<q", data, at)[0], at + 8
+    if kind == 0x08:
+        return data[at] != 0, at + 1
+    (size,) = struct.unpack_from("<i", data, at)
+    if kind == 0x02:
+        return data[at + 4:at + 3 + size].decode(), at + 4 + size
+    if kind == 0x05:
+        return data[at + 5:at + 5 + size], at + 5 + size
+    if kind in (0x03, 0x04):
+        inner = _document(data[at:at + size])
+        return (inner if kind == 0x03 else list(inner.values())), at + size
+    raise ValueError(f"BSON type {kind:#x}")
+
+
+def _document(data):
+    at, fields = 4, {}
+    while data[at]:
+        kind = data[at]
+        name, at = _cstring(data, at + 1)
+        fields[name], at = _value(kind, data, at)
+    return fields
+
+
+def frames(path):
+    data = subprocess.run(["zstd", "-dcq", path], check=True, capture_output=True).stdout
+    at = len(b"CBREC1\n")
+    while at < len(data):
+        kind, size = struct.unpack_from("<cI", data, at)
+        if kind == b"F":
+            yield _document(data[at + 5:at + 5 + size])
+        at += 5 + size
+
+
+def _column(frame, name, form):
+    return [row if len(row) > 1 else row[0] for row in struct.iter_unpack("<" + form, frame[name])]
+
+
+# ---- the reports PowerAPI's sensor would have made
+
+def _groups(frame, energies):
+    times = {"time_enabled": frame["t1_ns"] - frame["t0_ns"],
+             "time_running": frame["t1_ns"] - frame["t0_ns"]}
+    rapl, msr = {}, {}
+    for socket, domain, _source, uj, _quantum in energies:
+        if DOMAINS[domain] in RAPL:
+            cpu = rapl.setdefault(str(socket), {"0": dict(times)})["0"]
+            cpu[RAPL[DOMAINS[domain]]] = uj * 2**32 // 1000000
+    for (socket, value), name in zip(_column(frame, "counters", "HQ"), frame["counter_names"]):
+        if name in ("tsc", "aperf", "mperf"):
+            msr.setdefault(str(socket), {"0": dict(times)})["0"][name.upper()] = value
+    return {"rapl": rapl, "msr": msr}, times
+
+
+def reports(frame, names):
+    energies = _column(frame, "energies", "HBBQQ")
+    groups, times = _groups(frame, energies)
+    stamp = {"timestamp": frame["wall_ns"] // 1000000, "sensor": "emulated"}
+    yield {**stamp, "target": "all", "groups": groups}
+    n_sockets, events = frame["n_sockets"], [e["name"] for e in frame["events"]]
+    counts = _column(frame, "counts", "Q")
+    width = n_sockets * len(events)
+    rows = [counts[i:i + width] for i in range(0, len(counts), width)]
+    rest = [max(0, m - sum(r)) for m, *r in zip(*rows)]
+    for name, row in [*zip(names, rows[1:]), ("/rest", rest)]:
+        core = {str(s): {"0": {**{NAMES[e]: row[s * len(events) + i] for i, e in enumerate(events)
+                                  if e in NAMES}, **times}} for s in range(n_sockets)}
+        yield {**stamp, "target": name, "groups": {"core": core}}
+
+
+# ---- replays
+
+def _replay(*arguments, text=None):
+    run = subprocess.run([BIN / "cbformula", "replay", *arguments], check=True, input=text,
+                         capture_output=True, text=True)
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def _targets(recorded):
+    """The names of each frame's targets: texts come once."""
+    known = {}
+    for frame in recorded:
+        ids, flags = _column(frame, "target_ids", "I"), list(frame["target_flags"])
+        texts = iter(frame["target_texts"])
+        known.update({t: next(texts)["cgroup"] for t, f in zip(ids, flags) if f & 1})
+        yield [known[t] for t in ids]
+
+
+def _store(recorded, lines):
+    per_tick = {}
+    for line in lines:
+        per_tick.setdefault(line["t1_ns"], []).append(line)
+    ticks = []
+    for frame, entries in zip(recorded, per_tick.values(), strict=True):
+        tick = Tick(frame["seq"], frame["t0_ns"], frame["t1_ns"], [])
+        for e in entries:
+            domain = Domain(e["socket"], e["domain"], e["source"].split(",")[0], e["energy_uj"],
+                            e["idle_uj"], e["system_uj"], e["unattributed_uj"])
+            for t in e["targets"]:
+                domain.shares[t["target"]] = Share(t["dynamic_uj"], t["uncertainty_uj"], 0)
+            tick.domains.append(domain)
+        ticks.append(tick)
+    names = {name for domain in ticks[-1].domains for name in domain.shares}
+    names |= {name for tick in ticks for domain in tick.domains for name in domain.shares}
+    return Store(ticks, {name: ("", name, name) for name in names})
+
+
+def read(path):
+    """(store of cbwatts, {model: {target: dynamic microjoules}})."""
+    recorded = list(frames(path))
+    ours = _store(recorded, _replay("--in", f"frames:{path}", "--model", "cbwatts"))
+    others = {"cputime": {}, "smartwatts": {}}
+    for line in _replay("--in", f"frames:{path}", "--model", "cputime"):
+        for t in line["targets"] if line["domain"] in RAPL else ():
+            others["cputime"][t["target"]] = others["cputime"].get(t["target"], 0) + t["dynamic_uj"]
+    lines = [json.dumps(r) for f, names in zip(recorded, _targets(recorded))
+             for r in reports(f, names)]
+    length_us = {f["wall_ns"] // 1000000: (f["t1_ns"] - f["t0_ns"]) / 1000 for f in recorded}
+    for power in _replay("--in", "hwpc-json:-", "--model", "smartwatts", "--out", "powerapi-json",
+                         "--flush", "--sensor-reports-frequency", str(PERIOD_MS),
+                         "--cpu-base-freq", "2000", text="\n".join(lines) + "\n"):
+        if power["metadata"]["scope"] in SCOPES and power["target"] not in ("rapl", "global"):
+            sums = others["smartwatts"]
+            sums[power["target"]] = (sums.get(power["target"], 0)
+                                     + power["power"] * length_us[power["timestamp"]])
+    return ours, others
