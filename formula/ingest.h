@@ -7,8 +7,8 @@
  *           engine has learnt go into one transaction; the acknowledgement follows the commit. A
  *           frame at or below the start's last seq is acknowledged and dropped.
  *           A frame that is malformed is refused by name; nothing a sensor sends stops the others.
- *           A frame of a time that another start of the same machine and boot has counted is refused:
- *           a copied state directory does not count twice.
+ *           A frame of a time that another start of the same machine and boot has counted is
+ *           refused, so that a copied state directory does not count twice.
  *           With keys, a name belongs to the key that used it first, as long as that key is let in.
  * Failures  When the store fails, nothing is lost: the message is not taken (call again), or the
  *           batch stays as it is (commit again). The caller waits in between and reads no more
