@@ -148,6 +148,7 @@ static void gather(const struct cb_engine *engine, const struct cb_frame_energy 
     domain->tick.seconds = seconds;
     domain->tick.n_events = features->n_columns;
     domain->tick.weak = features->weak;
+    domain->tick.memory = features->memory;
     domain->tick.clocks = features->clocks;
     if (energy->domain == CB_DOMAIN_DRAM && features->memory)
         domain->tick.clocks = features->memory;

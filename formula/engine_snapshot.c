@@ -15,7 +15,7 @@
 #include "lib/err.h"
 
 #define MAGIC UINT32_C(0x6d776263) /* "cbwm" */
-#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_VERSION 2
 
 struct walk {
     uint8_t *out; /* writing; NULL: only measuring */
@@ -115,14 +115,16 @@ static void walk_cbwatts(struct walk *walk, struct cb_cbwatts *model, size_t n_c
     uint64_t clocks = model->clocks, outliers = model->outliers;
     size_t used[CB_CBWATTS_COLS], n = 0;
 
-    for (size_t i = 0; i < 2 * n_columns; i++)
-        used[n++] = i < n_columns ? i : CB_MODEL_EVENTS + i - n_columns;
-    used[n++] = CB_CBWATTS_COLS - 1;
+    for (size_t kind = 0; kind < CB_CBWATTS_COLS / CB_MODEL_EVENTS; kind++) {
+        for (size_t i = 0; i < n_columns; i++)
+            used[n++] = kind * CB_MODEL_EVENTS + i;
+    }
     walk_uint(walk, &model->ticks, 8, "ticks");
     walk_uint(walk, &clocks, 4, "clocks");
     walk_uint(walk, &outliers, 4, "outliers");
     model->clocks = (uint32_t)clocks;
     model->outliers = (uint32_t)outliers;
+    walk_double(walk, &model->usual_seconds, 0, "usual_seconds");
     walk_double(walk, &model->least_w, 0, "least_w");
     walk_double(walk, &model->most_w, 0, "most_w");
     walk_double(walk, &model->most_activity, 0, "most_activity");

@@ -21,6 +21,7 @@ struct cb_model_tick {
     double rates[CB_MODEL_EVENTS]; /* counts per second; finite, >= 0 */
     uint32_t clocks;   /* bit per column: it counts busy time or cycles, the first guess at power */
     uint32_t weak;     /* bit per column: hardly a cause of power, whatever it goes along with */
+    uint32_t memory;   /* bit per column: goes on outside the cores, whose frequency it has not */
     double frequency;  /* relative to the nominal one; 0: not known */
     double idle_share; /* of the domain's full power, where nothing is known yet; 0 .. 1 */
     double busy;       /* share of the CPUs' time in use, 0 .. 1; negative: not known */

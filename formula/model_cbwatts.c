@@ -20,13 +20,15 @@ static const struct tuning {
     int sweeps, split_sweeps;
     double settled; /* a weight that moves by less, as a share of itself, stands still */
     double guessed_load, load_power, idle_spread, anchor_spread; /* of the idle prior */
-    double prior_share; /* of the dynamic power that one column may explain a priori (sd) */
-    double moving;      /* relative spread of a column that moves enough to be believed */
+    double spread_share; /* the same for the interval, where the data say nothing */
+    double prior_share;  /* of the dynamic power that one column may explain a priori (sd) */
+    double moving;       /* relative spread of a column that moves enough to be believed */
     double other_share, weak_share; /* of that, for a column that is no clock; a software event */
     double least_ridge, most_ridge, least_anchor_n, most_anchor_n; /* of the splitting expert */
     double noise_share;         /* of the dynamic power: the noise a priori (sd), */
     double noise_ticks;         /* as if seen in so many ticks */
     double structure_part;      /* of the noise: what stays from tick to tick (sd) */
+    double anchor_weight;       /* of a tick that may say what idle is */
     double outlier;             /* a power beyond what was seen by this factor is none, */
     unsigned outliers_in_a_row; /* unless there are so many */
     double unseen_share;        /* of a part: what no counter tells of it (sd) */
@@ -45,24 +47,26 @@ static const struct tuning {
     .load_power = 0.6,
     .idle_spread = 0.7,
     .anchor_spread = 0.02,
-    .prior_share = 0.4,
+    .spread_share = 0.5,
+    .prior_share = 1.5,
     .moving = 0.1,
-    .other_share = 0.6,
+    .other_share = 1,
     .weak_share = 0.02,
     .least_ridge = 1e-5,
-    .most_ridge = 0.3,
+    .most_ridge = 0.003,
     .least_anchor_n = 1e-4,
     .most_anchor_n = 5,
     .noise_share = 0.1,
     .noise_ticks = 1,
     .structure_part = 0.25,
+    .anchor_weight = 0.5,
     .outlier = 3,
     .outliers_in_a_row = 3,
     .unseen_share = 0.06,
 };
 
 #define SPLITTER (EXPERTS - 1)
-#define SPLIT_COLS (CB_MODEL_EVENTS + 1) /* it has no roots */
+#define SPLIT_COLS (2 * CB_MODEL_EVENTS) /* it has no roots */
 
 /* The columns in use: their values in this tick, and where they lie in an expert. */
 struct columns {
@@ -98,17 +102,31 @@ static double clock_rate(const struct cb_model_tick *tick)
     return sum;
 }
 
-static void make_columns(const struct cb_model_tick *tick, bool roots, struct columns *ret_columns)
+/* Which events have a column that goes with the voltage: for the experts that predict the clocks,
+ * for the one that splits all that happens in the cores. */
+static uint32_t follow_frequency(const struct cb_model_tick *tick, bool splits)
 {
-    double clock = clock_rate(tick);
+    uint32_t all = (UINT32_C(1) << tick->n_events) - 1;
+
+    if (!(tick->frequency > 0))
+        return 0;
+    return splits ? all & ~tick->weak & ~tick->memory : tick->clocks;
+}
+
+static void make_columns(const struct cb_model_tick *tick, bool splits, struct columns *ret_columns)
+{
+    uint32_t follow = follow_frequency(tick, splits);
     double f2 = tick->frequency * tick->frequency;
 
     ret_columns->n = 0;
     for (size_t e = 0; e < tick->n_events; e++)
         add_column(ret_columns, LINEAR + e, e, tick->rates[e], tick->rates[e]);
-    for (size_t e = 0; e < tick->n_events && roots; e++)
+    for (size_t e = 0; e < tick->n_events && !splits; e++)
         add_column(ret_columns, ROOT + e, e, sqrt(tick->rates[e]), tick->rates[e]);
-    add_column(ret_columns, FREQUENCY, CB_MODEL_EVENTS, clock * f2, clock);
+    for (size_t e = 0; e < tick->n_events; e++) {
+        if (follow >> e & 1)
+            add_column(ret_columns, FREQUENCY + e, e, tick->rates[e] * f2, tick->rates[e]);
+    }
 }
 
 void cb_cbwatts_init(struct cb_cbwatts *model)
@@ -158,19 +176,19 @@ static void learn_anchor(struct cb_cbwatts *model, const struct cb_model_tick *t
 
 /* --- an expert --- */
 
-static void forget_and_add(struct cb_cbwatts_expert *expert, double memory,
+static void forget_and_add(struct cb_cbwatts_expert *expert, double memory, double weight,
                            const struct columns *columns, double power_w)
 {
-    double n = memory * expert->n + 1;
+    double n = memory * expert->n + weight;
     double dy = power_w - expert->mean_w;
-    double cross = memory * expert->n / n;
+    double cross = memory * expert->n * weight / n;
     double dx[COLS];
 
     for (size_t i = 0; i < columns->n; i++) {
         dx[i] = columns->x[i] - expert->mean[columns->at[i]];
-        expert->mean[columns->at[i]] += dx[i] / n;
+        expert->mean[columns->at[i]] += dx[i] * weight / n;
     }
-    expert->mean_w += dy / n;
+    expert->mean_w += dy * weight / n;
     expert->scatter_ww = memory * expert->scatter_ww + cross * dy * dy;
     for (size_t i = 0; i < columns->n; i++) {
         size_t at = columns->at[i];
@@ -202,7 +220,7 @@ static bool is_clock(const struct columns *columns, size_t i, uint32_t clocks)
 /* How much of the dynamic power a column may explain a priori, beside a clock's 1. */
 static double share_of(const struct columns *columns, size_t i, const struct cb_model_tick *tick)
 {
-    if (is_clock(columns, i, tick->clocks) || columns->at[i] == FREQUENCY)
+    if (tick->clocks >> columns->event[i] & 1)
         return 1;
     return tick->weak >> columns->event[i] & 1 ? tuning.weak_share : tuning.other_share;
 }
@@ -437,7 +455,7 @@ static double dot(const double *a, const double *b, size_t n)
 /*
  * Posterior covariance of the coefficients (per event) and variance of idle, from the splitting
  * expert's moments in standardised columns (each divided by its root mean square): the data weigh
- * 1 / noise^2, the prior allows each column tuning.prior_share of the dynamic power.
+ * 1 / noise^2, the prior allows each column tuning.spread_share of the dynamic power.
  */
 static void posterior(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
                       const struct columns *columns, struct cb_model_estimate *estimate)
@@ -448,7 +466,7 @@ static void posterior(const struct cb_cbwatts *model, const struct cb_model_tick
     size_t n = columns->n, n_events = tick->n_events;
     double dynamic_w = dynamic_scale(expert);
     double noise_ww = fmax(expert->noise_ww, 1e-8 * dynamic_w * dynamic_w);
-    double prior_w = tuning.prior_share * dynamic_w, idle_ww;
+    double prior_w = tuning.spread_share * dynamic_w, idle_ww;
 
     for (size_t i = 0; i < n; i++) {
         double square = mean_square(expert, columns->at[i]);
@@ -466,10 +484,8 @@ static void posterior(const struct cb_cbwatts *model, const struct cb_model_tick
     estimate->idle_sd_w =
         sqrt(1 / (1 / idle_ww + 1 / (model->idle_prior_sd_w * model->idle_prior_sd_w)));
     for (size_t e = 0; e < n_events; e++) {
-        memset(column, 0, sizeof(column));
-        column[e] = scale[e];
-        if (tick->clocks >> e & 1)
-            column[n - 1] = scale[n - 1] * tick->frequency * tick->frequency;
+        for (size_t i = 0; i < n; i++)
+            column[i] = columns->event[i] == e ? scale[i] * columns->value_per_rate[i] : 0;
         forward(l, n, column, solved[e]);
         for (size_t j = 0; j <= e; j++) {
             double c = dot(solved[e], solved[j], n);
@@ -495,7 +511,7 @@ double cb_cbwatts_predict(const struct cb_cbwatts *model, const struct cb_model_
 
     if (model->ticks == 0)
         return (double)NAN;
-    make_columns(tick, true, &columns);
+    make_columns(tick, false, &columns);
     for (size_t k = 0; k < SPLITTER; k++) {
         const struct cb_cbwatts_expert *expert = &model->experts[k];
         double error_w = expert->error_w + 1e-3 * model->most_w + 1e-9;
@@ -551,7 +567,7 @@ void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_t
         estimate_prior(tick, power_w, ret_estimate);
         return;
     }
-    make_columns(tick, false, &columns);
+    make_columns(tick, true, &columns);
     ret_estimate->idle_w = expert->idle_w;
     ret_estimate->noise_w = sqrt(expert->noise_ww);
     ret_estimate->structure_w = tuning.structure_part * sqrt(expert->noise_ww);
@@ -559,10 +575,7 @@ void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_t
     for (size_t i = 0; i < columns.n; i++) {
         double coef_w = expert->weight[columns.at[i]] * columns.value_per_rate[i];
 
-        if (columns.at[i] < FREQUENCY)
-            ret_estimate->coef_w[columns.event[i]] += coef_w;
-        for (size_t e = 0; e < tick->n_events && columns.at[i] == FREQUENCY; e++)
-            ret_estimate->coef_w[e] += tick->clocks >> e & 1 ? coef_w : 0;
+        ret_estimate->coef_w[columns.event[i]] += coef_w;
     }
     posterior(model, tick, &columns, ret_estimate);
     if (!is_sound(ret_estimate, tick->n_events)) {
@@ -616,15 +629,29 @@ static void begin_clocks(struct cb_cbwatts *model, uint32_t clocks)
     model->clocks = clocks;
 }
 
+/* Energy and counts are read some time apart, the same for a long tick and a short one: the error
+ * is so many joules, so a short tick's power says little. */
+static double weight_of(struct cb_cbwatts *model, const struct cb_model_tick *tick)
+{
+    double part;
+
+    if (model->ticks == 0)
+        model->usual_seconds = tick->seconds;
+    part = tick->seconds / model->usual_seconds;
+    model->usual_seconds += (tick->seconds - model->usual_seconds) * (part > 1 ? 0.5 : 0.02);
+    return clamp(part * part, 1e-6, 1);
+}
+
 void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w)
 {
     struct columns with_roots, linear;
+    double weight;
 
     begin_clocks(model, tick->clocks);
     if (is_outlier(model, tick, power_w))
         return;
-    make_columns(tick, true, &with_roots);
-    make_columns(tick, false, &linear);
+    make_columns(tick, false, &with_roots);
+    make_columns(tick, true, &linear);
     if (model->ticks == 0) {
         model->least_w = model->most_w = power_w;
         for (size_t k = 0; k < SPLITTER; k++)
@@ -634,12 +661,14 @@ void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick
     }
     model->least_w = fmin(model->least_w, power_w);
     model->most_w = fmax(model->most_w, power_w);
-    learn_anchor(model, tick, power_w);
+    weight = weight_of(model, tick);
+    if (model->ticks == 0 || weight >= tuning.anchor_weight)
+        learn_anchor(model, tick, power_w);
     for (size_t k = EXPERTS; k-- > 0;) { /* the splitter first: the others lean on its idle */
         struct cb_cbwatts_expert *expert = &model->experts[k];
         const struct columns *columns = k == SPLITTER ? &linear : &with_roots;
 
-        forget_and_add(expert, tuning.memory[k], columns, power_w);
+        forget_and_add(expert, pow(tuning.memory[k], weight), weight, columns, power_w);
         if (model->ticks == 0)
             expert->idle_w = model->idle_prior_w;
         fit(model, expert, columns, tick, k == SPLITTER);

@@ -9,7 +9,7 @@
 #include "formula/model.h"
 #include "lib/cleanup.h"
 
-#define CB_CBWATTS_COLS (2 * CB_MODEL_EVENTS + 1) /* linear, square root, clock x frequency^2 */
+#define CB_CBWATTS_COLS (3 * CB_MODEL_EVENTS) /* linear, square root, x frequency^2 */
 #define CB_CBWATTS_EXPERTS 5
 
 /* Forgotten moments of (columns, power) and the weights fitted to them. */
@@ -30,6 +30,7 @@ struct cb_cbwatts {
     uint64_t ticks;
     uint32_t clocks;               /* of the last tick */
     uint32_t outliers;             /* in a row */
+    double usual_seconds;          /* length of a tick */
     double least_w, most_w;        /* of the ticks learnt from */
     double most_activity;          /* counts of the clocks per second */
     double anchor_activity;        /* the least activity seen, slowly forgotten */
