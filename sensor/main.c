@@ -457,8 +457,12 @@ static int close_all(struct sensor *s)
     s->count = cb_count_close(s->count);
     s->perf = cb_perf_close(s->perf);
     r = cb_place_close(s->place, &err);
-    if (r < 0)
+    if (r == -EBUSY) { /* nothing that we could do about */
+        cb_log_warn("%s", err.text);
+        r = 0;
+    } else if (r < 0) {
         cb_log_err("%s", err.text);
+    }
     cb_topology_fini(&s->topology);
     cb_state_close(&s->state);
     if (s->dump && s->dump != stdout && fclose(s->dump) != 0)

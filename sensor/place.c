@@ -25,9 +25,11 @@
 #define MOUNT_POINT "/sys/fs/cgroup/perf_event"
 #define SUBTREE_CONTROL "cgroup.subtree_control"
 #define WALK_DEPTH 16
-#define UNDO_TRIES                                                                                 \
-    20 /* of 100 ms: the kernel lets go of a hierarchy some time after its umount                  \
-        */
+#define UMOUNT_TRIES 20 /* of 50 ms */
+/* The kernel lets go of a hierarchy some time after its umount: 100 ms waits, and how many of them
+ * before the next umount. */
+#define RELEASE_WAITS 60
+#define RELEASE_ROUND 10
 
 struct cb_place {
     int root_fd;
@@ -242,29 +244,52 @@ static int do_mount(struct cb_place *place)
     return code;
 }
 
-static void remove_empty(int parent_fd, const char *name, int depth)
+/* Remove the cgroups below @parent_fd that are empty, deepest first. */
+static void remove_below(int parent_fd, int depth)
 {
-    cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *dir = fd < 0 || depth == 0 ? NULL : fdopendir(dup(fd));
+    int fd = openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 || depth == 0 ? NULL : fdopendir(fd);
 
-    if (dir) {
-        for (struct dirent *e; (e = readdir(dir));)
-            if (e->d_type == DT_DIR && e->d_name[0] != '.')
-                remove_empty(fd, e->d_name, depth - 1);
-        (void)closedir(dir);
+    if (!dir && fd >= 0)
+        (void)close(fd);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        cb_auto_close int child_fd = -1;
+
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        child_fd = openat(parent_fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (child_fd < 0)
+            continue;
+        remove_below(child_fd, depth - 1);
+        (void)unlinkat(parent_fd, e->d_name, AT_REMOVEDIR);
     }
-    if (depth < WALK_DEPTH)
-        (void)unlinkat(parent_fd, name, AT_REMOVEDIR);
+    if (dir)
+        (void)closedir(dir);
 }
 
+static void remove_empty(void)
+{
+    cb_auto_close int fd = open(MOUNT_POINT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0)
+        remove_below(fd, WALK_DEPTH);
+}
+
+/* A runtime that looks into the hierarchy just now makes it busy for a moment. */
 static int do_umount(struct cb_place *place)
 {
-    int code = 0;
+    const struct timespec pause = {.tv_nsec = 50000000};
+    int r = -1;
 
-    remove_empty(AT_FDCWD, MOUNT_POINT, WALK_DEPTH);
-    if (umount(MOUNT_POINT) < 0 || (place->made_directory && rmdir(MOUNT_POINT) < 0))
-        code = errno;
-    return code;
+    for (int i = 0; r < 0 && i < UMOUNT_TRIES; i++) {
+        if (i > 0)
+            (void)nanosleep(&pause, NULL);
+        remove_empty();
+        r = umount2(MOUNT_POINT, i + 1 < UMOUNT_TRIES ? 0 : MNT_DETACH);
+    }
+    if (r < 0 || (place->made_directory && rmdir(MOUNT_POINT) < 0))
+        return errno;
+    return 0;
 }
 
 static int use_mount(struct cb_place *place, uint32_t cpu, struct cb_err *err)
@@ -297,40 +322,52 @@ static int use_mount(struct cb_place *place, uint32_t cpu, struct cb_err *err)
     return 0;
 }
 
-/* The kernel's hierarchy id of perf_event in /proc/cgroups: 0 when no v1 mount holds it. */
-static bool is_attached(int root_fd)
+/* How many cgroups the v1 hierarchy of perf_event has (/proc/cgroups: name, id, cgroups); 0: it is
+ * bound to none and belongs to v2. */
+static unsigned v1_cgroups(int root_fd)
 {
+    static const char name[] = "\nperf_event\t";
     cb_auto_free char *text = NULL;
     const char *line;
+    unsigned id;
+    unsigned cgroups;
 
     if (cb_fsread_all(root_fd, "proc/cgroups", 65536, &text, NULL) < 0)
-        return false;
-    line = strstr(text, "\nperf_event\t");
-    return line && line[strlen("\nperf_event\t")] != '0';
+        return 0;
+    line = strstr(text, name);
+    if (!line || sscanf(line + strlen(name), "%u %u", &id, &cgroups) != 2)
+        return 0;
+    return id == 0 ? 0 : cgroups;
 }
 
-/* Unmounting right after an rmdir can leave the hierarchy attached, which takes perf away from v2;
- * mounting it once more and unmounting it later lets go. */
+/* Unmounting right after an rmdir can leave the hierarchy bound, which takes perf away from v2;
+ * mounting it once more and unmounting it later lets go. A cgroup is counted until some time after
+ * its rmdir; one that is there longer than that has a container in it, and no waiting helps. */
 static int undo_mount(struct cb_place *place, struct cb_err *err)
 {
     const struct timespec pause = {.tv_nsec = 100000000};
     int r = in_host_namespace(place->root_fd, do_umount, place);
 
-    for (int i = 0; r == 0 && is_attached(place->root_fd) && i < UNDO_TRIES; i++) {
+    for (int i = 0; r == 0 && i < RELEASE_WAITS; i++) {
+        unsigned cgroups = v1_cgroups(place->root_fd);
+
+        if (cgroups == 0 || (cgroups > 1 && i > 2 * RELEASE_ROUND))
+            break;
         (void)nanosleep(&pause, NULL);
-        if (!is_attached(place->root_fd) || i % 5 != 4)
+        if (i % RELEASE_ROUND != RELEASE_ROUND - 1 || v1_cgroups(place->root_fd) == 0)
             continue;
         r = in_host_namespace(place->root_fd, do_mount, place);
         if (r == 0 || r == -MADE_DIRECTORY)
             r = in_host_namespace(place->root_fd, do_umount, place);
     }
     if (r < 0)
-        return cb_err_set(err, -r, "cannot unmount " MOUNT_POINT ": %s; run: umount " MOUNT_POINT,
+        return cb_err_set(err, EIO, "cannot unmount " MOUNT_POINT ": %s; run: umount " MOUNT_POINT,
                           strerror(-r));
-    if (is_attached(place->root_fd))
+    if (v1_cgroups(place->root_fd) > 0)
         return cb_err_set(err, EBUSY,
-                          "perf_event stays bound to cgroup v1 until the containers in it end; "
-                          "cgroup v2 cannot be counted until then");
+                          "perf_event is unmounted, but stays bound to cgroup v1 until the "
+                          "containers that were started meanwhile have ended; cgroup v2 cannot be "
+                          "counted until then");
     return 0;
 }
 

@@ -8,7 +8,8 @@
  *             available controller is written there;
  *          3. perf_event is mounted at /sys/fs/cgroup/perf_event in the mount namespace of process
  *             1, where the container runtimes see it. Containers that ran before are not in it.
- *             Closing unmounts it again.
+ *             Closing unmounts it again. Containers that were started meanwhile have the hierarchy
+ *             mounted inside, and the kernel keeps it from v2 until they have ended.
  * Rights   2 may need root, 3 needs CAP_SYS_ADMIN, also at close.
  */
 #ifndef CB_SENSOR_PLACE_H
@@ -35,7 +36,8 @@ bool cb_place_is_mounted_by_us(const struct cb_place *place);
 /* One line on how it was chosen and what was done for it. */
 const char *cb_place_how(const struct cb_place *place);
 
-/* Undo the mount. Every counter must be closed before. An error says what is left behind. */
+/* Undo the mount. Every counter must be closed before. -EBUSY: done, but containers still hold the
+ * hierarchy; -EIO: it is still mounted. */
 int cb_place_close(struct cb_place *place, struct cb_err *err) cb_must_check;
 
 /* Call @seen for every container id found in any other cgroup hierarchy: those of them that the

@@ -68,9 +68,9 @@ stop plain
 ok "the container has its name, image and labels" told plain \
   "text[by_name['parent']]['image'] == 'cb/busy' and '\"case\":\"parent\"' in text[by_name['parent']]['labels']"
 ok "its work was counted to the end, and its end told" told plain \
-  "used[by_name['parent']] >= 0.1e9 and last[by_name['parent']] and text[by_name['parent']]['cgroup'].startswith('/cbtest-parent-')"
+  "used[by_name['parent']] >= 0.05e9 and last[by_name['parent']] and text[by_name['parent']]['cgroup'].startswith('/cbtest-parent-')"
 ok "the plain cgroup is counted with what lies below it, and only once" told plain \
-  "used[by_path['/cbtest-$$/a']] >= 0.1e9 and '/cbtest-$$/a/inner' not in by_path and text[by_path['/cbtest-$$/a']]['kind'] == 'cgroup'"
+  "used[by_path['/cbtest-$$/a']] >= 0.05e9 and '/cbtest-$$/a/inner' not in by_path and text[by_path['/cbtest-$$/a']]['kind'] == 'cgroup'"
 ok "no time is missing between the frames" told plain \
   "all(a['t1_ns'] == b['t0_ns'] and a['seq'] + 1 == b['seq'] for a, b in zip(f, f[1:]))"
 ok "the machine did at least what its parts did" told plain \
@@ -86,12 +86,13 @@ else
   like "it says which container is not counted" "container ${old:0:12} .*is not counted" "$(cat "$T/mounted.log")"
   new=$(container new "" 'busy 0.3')
   ok "a container that starts after it runs" run "$new"
-  api DELETE "/containers/$old?force=1"
   stop mounted
   ok "the new one was counted, and the old one is a gap" told mounted \
-    "used[by_name['new']] >= 0.1e9 and 'old' not in by_name and any('$old' in g['source'] for g in f[-1]['gaps'])"
+    "used[by_name['new']] >= 0.05e9 and 'old' not in by_name and any('$old' in g['source'] for g in f[-1]['gaps'])"
   is "nothing is mounted any more" "" "$(grep perf_event /proc/self/mountinfo)"
-  is "the kernel has let go of it" 0 "$(awk '$1 == "perf_event" { print $2 }' /proc/cgroups)"
+  api DELETE "/containers/$old?force=1"
+  released() { [ "$(awk '$1 == "perf_event" { print $2 }' /proc/cgroups)" = 0 ]; }
+  ok "the kernel lets go of it" wait_for 20 released
   ok "cgroup v2 can be counted again" "$BIN/cbsensor" --output "$T/again.json" --hierarchy v2 --frames 1 --tick 10ms
 fi
 done_testing
