@@ -19,7 +19,7 @@ static const struct tuning {
     double lowest, highest; /* a prediction may leave what was seen by so much */
     int sweeps, split_sweeps;
     double settled; /* a weight that moves by less, as a share of itself, stands still */
-    double guessed_load, load_power, idle_spread, anchor_spread; /* of the idle prior */
+    double guessed_load, load_power, idle_spread, guessed_spread, anchor_spread; /* idle prior */
     double spread_share; /* the same for the interval, where the data say nothing */
     double prior_share;  /* of the dynamic power that one column may explain a priori (sd) */
     double moving;       /* relative spread of a column that moves enough to be believed */
@@ -43,9 +43,10 @@ static const struct tuning {
     .sweeps = 6,
     .split_sweeps = 40,
     .settled = 1e-5,
-    .guessed_load = 0.15,
+    .guessed_load = 0.05,
     .load_power = 0.6,
     .idle_spread = 0.7,
+    .guessed_spread = 1.2,
     .anchor_spread = 0.02,
     .spread_share = 0.5,
     .prior_share = 1.5,
@@ -162,16 +163,16 @@ static void learn_anchor(struct cb_cbwatts *model, const struct cb_model_tick *t
         model->anchor_activity += (activity - model->anchor_activity) / model->anchor_ticks;
         model->anchor_busy += (busy - model->anchor_busy) / model->anchor_ticks;
     }
-    /* with no share of the CPUs known, the most activity seen stands for a lightly loaded machine
-     */
+    /* no share of the CPUs known: the most activity seen is taken for a light load */
     double guess = model->most_activity > 0
                        ? tuning.guessed_load * model->anchor_activity / model->most_activity
                        : 0;
     double part = idle_part(tick->idle_share, model->anchor_busy >= 0 ? model->anchor_busy : guess);
+    double spread = model->anchor_busy >= 0 ? tuning.idle_spread : tuning.guessed_spread;
 
     model->idle_prior_w = part * model->anchor_w;
     model->idle_prior_sd_w =
-        (tuning.idle_spread * part * (1 - part) + tuning.anchor_spread) * model->anchor_w + 1e-9;
+        (spread * part * (1 - part) + tuning.anchor_spread) * model->anchor_w + 1e-9;
 }
 
 /* --- an expert --- */
