@@ -97,12 +97,14 @@ int main(int argc, char **argv)
     uint64_t start = now_ns(), end = start + (uint64_t)(seconds * (double)NS_PER_S);
     uint64_t on = (uint64_t)((double)period * duty);
 
-    for (uint64_t next = start; now_ns() < end; next += period) {
-        uint64_t left = end - now_ns();
+    uint64_t now = start;
 
-        busy(burn, on < left ? on : left);
-        if (now_ns() < next + period && next + period <= end)
-            sleep_ns(next + period - now_ns());
+    for (uint64_t next = start + period; now < end; next += period) {
+        busy(burn, on < end - now ? on : end - now);
+        now = now_ns();
+        if (now < next && next <= end)
+            sleep_ns(next - now);
+        now = now_ns();
     }
     return 0;
 }
