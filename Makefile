@@ -78,7 +78,7 @@ up:
 down:
 	$(Q)scripts/down.sh
 
-## test              install what is missing, build, run every test; last line: N passed, N failed, ...
+## test              install what is missing, build, run the tests; last line: N passed, N failed, ...
 test:
 	$(Q)scripts/setup.sh test
 	$(Q)tests/run all

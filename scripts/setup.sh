@@ -61,7 +61,6 @@ wanted() {
   test)
     printf '%s\n' "$needs_test"
     command -v go >/dev/null || echo 'golang-go cmd:go'
-    [ ! -x tests/machine/run ] || printf '%s\n' "$needs_machine"
     ;;
   machine) printf '%s\n' "$needs_machine" ;;
   esac
