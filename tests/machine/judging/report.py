@@ -45,8 +45,9 @@ def _container_rows(scenario, score, models):
         inside = sum(c.covered for c in containers)
         yield (f"all {len(containers)} (median of one: {statistics.median(errors):.1f} %)",
                true, ours, 100 * (ours - true) / true if true else math.inf,
-               [100 * (sum(c.baseline_uj.get(m, 0) for c in containers) - true) / true
-                for m in models], f"{inside} of {len(containers)}", "")
+               [100 * (sum(c.baseline_uj[m] for c in containers) - true) / true
+                if m in containers[0].baseline_uj else None for m in models],
+               f"{inside} of {len(containers)}", "")
         return
     for c in containers:
         yield (c.name, c.true_uj, c.ours_uj, c.error,
