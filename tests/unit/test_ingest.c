@@ -36,6 +36,7 @@ struct server {
     bool lose_answers; /* the process dies before they go out */
     bool any_start;    /* answers may name any sensor start */
     unsigned welcomes, refusals;
+    uint64_t refused_seq;
     uint64_t acked; /* the last */
     unsigned acks;
     char text[256];
@@ -72,7 +73,7 @@ static void on_refuse(void *context, const struct cb_link_peer *peer, const char
 
     (void)peer;
     (void)start_id;
-    (void)seq;
+    s->refused_seq = seq;
     s->refusals++;
     (void)snprintf(s->text, sizeof(s->text), "%s", text);
 }
@@ -404,6 +405,7 @@ static void what_is_malformed_is_refused_by_name_and_stops_nothing(void **state)
 
     assert_int_equal(send_bytes(s, 1, (const uint8_t *)"nonsense", 8, KEY_A), 0);
     assert_int_equal(s->refusals, 1);
+    assert_int_equal(s->refused_seq, 1); /* never: the sensor puts it aside */
     assert_true(s->text[0] != '\0');
     sensor_fixture_frame(&s->sensor, 1, &bytes, &size);
     copy = malloc(size);
@@ -431,6 +433,7 @@ static void a_start_id_of_another_boot_is_refused(void **state)
     s->sensor.boot_id = "99999999-2222-3333-4444-555555555555";
     send_frame(s, 2);
     assert_int_equal(s->refusals, 1);
+    assert_int_equal(s->refused_seq, 0); /* the frame itself is sound: the sensor keeps it */
     assert_non_null(strstr(s->text, "boot"));
 }
 
