@@ -410,14 +410,9 @@ static void read_target(struct cb_sampler *s, struct target *t, size_t row, uint
     size_t times = row * f->n_sockets * f->n_groups;
     struct cb_err err = {0};
 
-    if (!t->count) {
-        read_uncounted(s, t, row, tick_ns);
-        return;
-    }
     if (cb_count_read(s->options.count, t->count, tick_ns, f->counts + counts,
                       f->enabled_ns + times, f->running_ns + times, &err) < 0)
         add_target_gap(s, t, err.text);
-    f->stats[row * f->n_stats] = cpu_time(f, row, cb_perf_cpu_clock(s->options.perf));
 }
 
 static void fill_target(struct target *t, struct cb_frame_target *to, bool dictionary,
@@ -446,14 +441,14 @@ static uint64_t self_ns(void)
 }
 
 /* The columns of the container metrics are in the frames in which they are due, one each period. */
-static bool begin_metrics(struct cb_sampler *s, uint64_t t1_ns)
+static bool begin_metrics(struct cb_sampler *s, uint64_t now_ns)
 {
     const struct cb_sampler_options *o = &s->options;
-    bool due = o->metrics && t1_ns >= s->metrics_due_ns;
+    bool due = o->metrics && now_ns >= s->metrics_due_ns;
 
     s->frame.n_stats = due ? N_STATS : 1;
     if (due)
-        s->metrics_due_ns = t1_ns - (t1_ns - s->metrics_due_ns) % o->metrics_ns + o->metrics_ns;
+        s->metrics_due_ns = now_ns - (now_ns - s->metrics_due_ns) % o->metrics_ns + o->metrics_ns;
     return due;
 }
 
@@ -481,50 +476,85 @@ static void say_missed_switches(struct cb_sampler *s)
                          "does not need them)");
 }
 
-static void read_all(struct cb_sampler *s, uint64_t tick_ns, uint64_t t1_ns, bool dictionary)
+/* Everything that energy is shared by, one right after the other and nothing in between: whatever
+ * runs between two readings is in the one and not in the other. Returns their moment, t1. */
+static uint64_t read_counters(struct cb_sampler *s)
 {
     const struct cb_sampler_options *o = &s->options;
     struct cb_frame *f = &s->frame;
-    bool with_metrics = begin_metrics(s, t1_ns);
-    uint64_t now_ns;
+    uint64_t t1_ns = cb_clock_boot_ns();
+    uint64_t tick_ns = t1_ns - s->t0_ns;
 
-    cb_gaps_reset(o->gaps);
-    say_missed_switches(s);
-    read_busy(s);
     f->n_energies =
         cb_energy_read(o->energy, tick_ns, s->busy_known ? s->busy_ns : NULL, f->energies, o->gaps);
-    f->n_counters = cb_machine_read(o->machine, f->counters, o->gaps);
     read_machine(s, tick_ns);
-    f->n_targets = s->n_targets;
-    for (size_t i = 0; i < s->n_targets; i++) {
-        fill_target(s->targets[i], &f->targets[i], dictionary, t1_ns);
-        read_target(s, s->targets[i], i + 1, tick_ns);
-        if (with_metrics)
-            read_metrics(s, s->targets[i], i + 1);
-    }
-    if (with_metrics)
-        read_metrics(s, NULL, 0);
+    for (size_t i = 0; i < s->n_targets; i++)
+        if (s->targets[i]->count)
+            read_target(s, s->targets[i], i + 1, tick_ns);
+    return t1_ns;
+}
+
+/* What may take its time: texts, files. */
+static void read_rest(struct cb_sampler *s, uint64_t tick_ns, bool with_metrics)
+{
+    const struct cb_sampler_options *o = &s->options;
+    struct cb_frame *f = &s->frame;
+    int cpu_clock = cb_perf_cpu_clock(o->perf);
+
+    for (size_t i = 0; i < s->n_targets; i++)
+        if (s->targets[i]->count)
+            f->stats[(i + 1) * f->n_stats] = cpu_time(f, i + 1, cpu_clock);
+        else
+            read_uncounted(s, s->targets[i], i + 1, tick_ns);
     take_out_idle(s, tick_ns);
-    f->stats[0] = cpu_time(f, 0, cb_perf_cpu_clock(o->perf));
+    f->stats[0] = cpu_time(f, 0, cpu_clock);
+    for (size_t row = 0; with_metrics && row <= s->n_targets; row++)
+        read_metrics(s, row ? s->targets[row - 1] : NULL, row);
+}
+
+static void tell_self(struct cb_sampler *s)
+{
+    const struct cb_sampler_options *o = &s->options;
+    uint64_t now_ns = self_ns();
+
     if (s->refused_targets)
         cb_gaps_add(o->gaps, "cgroup", "%llu cgroups could not be added",
                     (unsigned long long)s->refused_targets);
-    now_ns = self_ns();
-    f->self_cpu_ns = now_ns - s->last_self_ns;
+    s->frame.self_cpu_ns = now_ns - s->last_self_ns;
     s->last_self_ns = now_ns;
-    f->n_gaps = o->gaps->n;
-    f->gaps = o->gaps->at;
+    s->frame.n_gaps = o->gaps->n;
+    s->frame.gaps = o->gaps->at;
+}
+
+/* Returns t1. */
+static uint64_t read_all(struct cb_sampler *s, bool dictionary)
+{
+    const struct cb_sampler_options *o = &s->options;
+    struct cb_frame *f = &s->frame;
+    bool with_metrics = begin_metrics(s, cb_clock_boot_ns());
+    uint64_t t1_ns;
+
+    cb_gaps_reset(o->gaps);
+    say_missed_switches(s);
+    f->n_targets = s->n_targets;
+    read_busy(s);
+    f->n_counters = cb_machine_read(o->machine, f->counters, o->gaps);
+    f->wall_ns = cb_clock_wall_ns();
+    t1_ns = read_counters(s);
+    for (size_t i = 0; i < s->n_targets; i++)
+        fill_target(s->targets[i], &f->targets[i], dictionary, t1_ns);
+    read_rest(s, t1_ns - s->t0_ns, with_metrics);
+    tell_self(s);
+    return t1_ns;
 }
 
 void cb_sampler_start(struct cb_sampler *s)
 {
-    uint64_t now_ns = cb_clock_boot_ns();
-
-    /* what was counted until here belongs to no interval */
-    s->metrics_due_ns = now_ns + s->options.metrics_ns;
-    read_all(s, 1, now_ns, false);
+    s->t0_ns = cb_clock_boot_ns() - 1;
+    s->metrics_due_ns = s->t0_ns + s->options.metrics_ns;
+    /* what was counted until here belongs to no interval, and none is of no length */
+    s->t0_ns = read_all(s, false);
     cb_sampler_done(s, false);
-    s->t0_ns = now_ns;
 }
 
 uint64_t cb_sampler_t0_ns(const struct cb_sampler *s)
@@ -536,20 +566,17 @@ int cb_sampler_read(struct cb_sampler *s, bool dictionary, struct cb_frame **ret
                     struct cb_err *err)
 {
     struct cb_frame *f = &s->frame;
-    uint64_t t1_ns = cb_clock_boot_ns();
 
-    if (t1_ns <= s->t0_ns)
+    if (cb_clock_boot_ns() <= s->t0_ns)
         return cb_err_set(err, EAGAIN, "no time has passed");
     f->seq = ++s->seq;
     f->t0_ns = s->t0_ns;
-    f->t1_ns = t1_ns;
-    f->wall_ns = cb_clock_wall_ns();
-    read_all(s, t1_ns - s->t0_ns, t1_ns, dictionary);
+    f->t1_ns = read_all(s, dictionary);
     f->dictionary = true;
     for (size_t i = 0; i < f->n_targets; i++)
         f->dictionary = f->dictionary && (f->targets[i].flags & CB_TARGET_TEXT);
     f->dictionary = f->dictionary && (dictionary || s->seq == 1);
-    s->t0_ns = t1_ns;
+    s->t0_ns = f->t1_ns;
     *ret_frame = f;
     return 0;
 }
