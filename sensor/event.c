@@ -20,7 +20,6 @@
 #include "sensor/fsread.h"
 
 #define DEVICES "sys/bus/event_source/devices"
-#define INTEL_LLC_MISSES 0x412e /* architectural event "last level cache misses" */
 
 static const char *const core_pmus[] = {"cpu", "cpu_core", "armv8_pmuv3_0"};
 
@@ -162,46 +161,66 @@ static int apply_terms(int root_fd, const char *pmu, const char *terms, struct c
     }
 }
 
-static int read_type(int root_fd, const char *pmu, struct cb_event *event, struct cb_err *err)
+static bool counts_a_socket(int root_fd, const char *pmu)
 {
     char path[256];
     struct stat st;
+
+    (void)snprintf(path, sizeof(path), DEVICES "/%s/cpumask", pmu);
+    return fstatat(root_fd, path, &st, 0) == 0;
+}
+
+/* Where to look, and for whom. */
+struct lookup {
+    int root_fd;
+    enum cb_cpu_vendor vendor;
+    bool machine; /* PMUs that count a whole socket will do */
+};
+
+static int not_for_cgroups(const char *pmu, struct cb_err *err)
+{
+    return cb_err_set(err, EINVAL, "PMU '%s' counts a whole socket, not a cgroup", pmu);
+}
+
+static int read_type(const struct lookup *l, const char *pmu, struct cb_event *event,
+                     struct cb_err *err)
+{
+    char path[256];
     uint64_t type;
     int r;
 
     (void)snprintf(path, sizeof(path), DEVICES "/%s/type", pmu);
-    r = cb_fsread_u64(root_fd, path, &type, err);
+    r = cb_fsread_u64(l->root_fd, path, &type, err);
     if (r < 0)
         return r;
-    (void)snprintf(path, sizeof(path), DEVICES "/%s/cpumask", pmu);
-    if (fstatat(root_fd, path, &st, 0) == 0)
-        return cb_err_set(err, EINVAL, "PMU '%s' counts a whole socket, not a cgroup", pmu);
     event->type = (uint32_t)type;
-    return 0;
+    event->per_socket = counts_a_socket(l->root_fd, pmu);
+    return event->per_socket && !l->machine ? not_for_cgroups(pmu, err) : 0;
 }
 
 /* An event of one PMU: a name in its events/, or terms. */
-static int from_pmu(int root_fd, const char *pmu, const char *body, struct cb_event *event,
-                    struct cb_err *err)
+static int from_pmu(const struct lookup *l, const char *pmu, const char *body,
+                    struct cb_event *event, struct cb_err *err)
 {
     char path[256];
     char terms[256];
-    int r = read_type(root_fd, pmu, event, err);
+    int r = read_type(l, pmu, event, err);
 
     if (r < 0)
         return r;
     (void)snprintf(event->pmu, sizeof(event->pmu), "%s", pmu);
     event->ticks_in_idle = strcmp(pmu, "msr") == 0 && strcmp(body, "tsc") == 0;
     if (strpbrk(body, "=,"))
-        return apply_terms(root_fd, pmu, body, event, err);
+        return apply_terms(l->root_fd, pmu, body, event, err);
     (void)snprintf(path, sizeof(path), DEVICES "/%s/events/%s", pmu, body);
-    r = cb_fsread_line(root_fd, path, terms, sizeof(terms), err);
+    r = cb_fsread_line(l->root_fd, path, terms, sizeof(terms), err);
     if (r < 0)
         return r;
-    return apply_terms(root_fd, pmu, terms, event, err);
+    return apply_terms(l->root_fd, pmu, terms, event, err);
 }
 
-static int from_sysfs(int root_fd, const char *name, struct cb_event *event, struct cb_err *err)
+static int from_sysfs(const struct lookup *l, const char *name, struct cb_event *event,
+                      struct cb_err *err)
 {
     const char *slash = strchr(name, '/');
     char pmu[CB_EVENT_PMU_SIZE];
@@ -210,7 +229,7 @@ static int from_sysfs(int root_fd, const char *name, struct cb_event *event, str
 
     if (!slash) {
         for (size_t i = 0; i < sizeof(core_pmus) / sizeof(core_pmus[0]); i++) {
-            int r = from_pmu(root_fd, core_pmus[i], name, event, err);
+            int r = from_pmu(l, core_pmus[i], name, event, err);
 
             if (r != -ENOENT)
                 return r;
@@ -225,7 +244,7 @@ static int from_sysfs(int root_fd, const char *name, struct cb_event *event, str
     (void)snprintf(body, sizeof(body), "%.*s", (int)(n - 2 - (size_t)(slash - name)), slash + 1);
     if (!*body || strchr(body, '/'))
         return cb_err_set(err, EINVAL, "'%s' is not of the form pmu/event/", name);
-    return from_pmu(root_fd, pmu, body, event, err);
+    return from_pmu(l, pmu, body, event, err);
 }
 
 /* The PMU's name in sysfs for a perf type; "cpu" for the generic ones. */
@@ -257,7 +276,8 @@ static void name_pmu(int root_fd, struct cb_event *event)
     (void)closedir(dir);
 }
 
-static int from_libpfm(int root_fd, const char *name, struct cb_event *event, struct cb_err *err)
+static int from_libpfm(const struct lookup *l, const char *name, struct cb_event *event,
+                       struct cb_err *err)
 {
     struct perf_event_attr attr = {.size = sizeof(attr)};
     pfm_perf_encode_arg_t arg = {.size = sizeof(arg), .attr = &attr};
@@ -275,8 +295,9 @@ static int from_libpfm(int root_fd, const char *name, struct cb_event *event, st
     event->ticks_in_idle =
         attr.type == PERF_TYPE_SOFTWARE &&
         (attr.config == PERF_COUNT_SW_CPU_CLOCK || attr.config == PERF_COUNT_SW_TASK_CLOCK);
-    name_pmu(root_fd, event);
-    return 0;
+    name_pmu(l->root_fd, event);
+    event->per_socket = counts_a_socket(l->root_fd, event->pmu);
+    return event->per_socket && !l->machine ? not_for_cgroups(event->pmu, err) : 0;
 }
 
 static int from_raw(const char *name, struct cb_event *event, struct cb_err *err)
@@ -289,34 +310,89 @@ static int from_raw(const char *name, struct cb_event *event, struct cb_err *err
     return 0;
 }
 
-static int from_known(enum cb_cpu_vendor vendor, const char *name, struct cb_event *event,
+/* Names of hwpc-sensor's users for core events. The raw codes are the vendors' architectural ones
+ * (Intel SDM vol. 3, "Pre-defined architectural performance events"; AMD PPR, "Core performance
+ * monitor counters"). */
+static const struct {
+    const char *name;
+    enum cb_cpu_vendor vendor; /* CB_CPU_OTHER: any */
+    uint32_t type;
+    uint64_t config;
+} core_names[] = {
+    {"LLC_MISSES", CB_CPU_INTEL, PERF_TYPE_RAW, 0x412e},
+    {"LLC_MISSES", CB_CPU_OTHER, PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES},
+    {"INSTRUCTIONS_RETIRED", CB_CPU_OTHER, PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS},
+    {"UNHALTED_CORE_CYCLES", CB_CPU_OTHER, PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES},
+    {"UNHALTED_REFERENCE_CYCLES", CB_CPU_OTHER, PERF_TYPE_HARDWARE, PERF_COUNT_HW_REF_CPU_CYCLES},
+    {"CPU_CLK_UNHALTED:THREAD_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x003c},
+    {"CPU_CLK_THREAD_UNHALTED:THREAD_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x003c},
+    {"CPU_CLK_UNHALTED:REF_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x013c},
+    {"CPU_CLK_THREAD_UNHALTED:REF_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x013c},
+    {"CYCLES_NOT_IN_HALT", CB_CPU_AMD, PERF_TYPE_RAW, 0x76},
+    {"RETIRED_INSTRUCTIONS", CB_CPU_AMD, PERF_TYPE_RAW, 0xc0},
+    {"RETIRED_UOPS", CB_CPU_AMD, PERF_TYPE_RAW, 0xc1},
+    {"RETIRED_OPS", CB_CPU_AMD, PERF_TYPE_RAW, 0xc1},
+};
+
+/* And for what sysfs has under a name of its own. */
+static const struct {
+    const char *name;
+    const char *pmu, *body;
+} sysfs_names[] = {
+    {"RAPL_ENERGY_PKG", "power", "energy-pkg"},
+    {"RAPL_ENERGY_DRAM", "power", "energy-ram"},
+    {"RAPL_ENERGY_CORES", "power", "energy-cores"},
+    {"RAPL_ENERGY_GPU", "power", "energy-gpu"},
+    {"RAPL_ENERGY_PSYS", "power", "energy-psys"},
+    {"TSC", "msr", "tsc"},
+    {"APERF", "msr", "aperf"},
+    {"MPERF", "msr", "mperf"},
+    {"PPERF", "msr", "pperf"},
+    {"SMI", "msr", "smi"},
+    {"PTSC", "msr", "ptsc"},
+    {"IRPERF", "msr", "irperf"},
+    {"CPU_THERMAL_MARGIN", "msr", "cpu_thermal_margin"},
+    {"UNC_P_CLOCKTICKS", "uncore_pcu", "event=0"},
+    {"UNC_P_POWER_STATE_OCCUPANCY:CORES_C0", "uncore_pcu", "event=0x80,occ_sel=1"},
+    {"UNC_P_POWER_STATE_OCCUPANCY:CORES_C3", "uncore_pcu", "event=0x80,occ_sel=2"},
+    {"UNC_P_POWER_STATE_OCCUPANCY:CORES_C6", "uncore_pcu", "event=0x80,occ_sel=3"},
+};
+
+static int from_known(const struct lookup *l, const char *name, struct cb_event *event,
                       struct cb_err *err)
 {
-    if (strcasecmp(name, "LLC_MISSES") != 0)
-        return cb_err_set(err, ENOENT, "unknown event '%s'", name);
-    event->type = vendor == CB_CPU_INTEL ? PERF_TYPE_RAW : PERF_TYPE_HARDWARE;
-    event->config = vendor == CB_CPU_INTEL ? INTEL_LLC_MISSES : PERF_COUNT_HW_CACHE_MISSES;
-    (void)snprintf(event->pmu, sizeof(event->pmu), "cpu");
-    return 0;
+    for (size_t i = 0; i < sizeof(core_names) / sizeof(core_names[0]); i++) {
+        if (strcasecmp(name, core_names[i].name) != 0 ||
+            (core_names[i].vendor != CB_CPU_OTHER && core_names[i].vendor != l->vendor))
+            continue;
+        event->type = core_names[i].type;
+        event->config = core_names[i].config;
+        (void)snprintf(event->pmu, sizeof(event->pmu), "cpu");
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(sysfs_names) / sizeof(sysfs_names[0]); i++)
+        if (strcasecmp(name, sysfs_names[i].name) == 0)
+            return from_pmu(l, sysfs_names[i].pmu, sysfs_names[i].body, event, err);
+    return cb_err_set(err, ENOENT, "unknown event '%s'", name);
 }
 
-static int resolve_by(int root_fd, enum cb_cpu_vendor vendor, const char *name, int kind,
-                      struct cb_event *event, struct cb_err *err)
+static int resolve_by(const struct lookup *l, const char *name, int kind, struct cb_event *event,
+                      struct cb_err *err)
 {
     switch (kind) {
     case 0:
-        return from_libpfm(root_fd, name, event, err);
+        return from_libpfm(l, name, event, err);
     case 1:
-        return from_sysfs(root_fd, name, event, err);
+        return from_sysfs(l, name, event, err);
     case 2:
         return from_raw(name, event, err);
     default:
-        return from_known(vendor, name, event, err);
+        return from_known(l, name, event, err);
     }
 }
 
-int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, unsigned attempt,
-                     struct cb_event *ret_event, struct cb_err *err)
+static int resolve(const struct lookup *l, const char *name, unsigned attempt,
+                   struct cb_event *ret_event, struct cb_err *err)
 {
     struct cb_event event;
     bool by_pmu = strchr(name, '/') != NULL;
@@ -328,7 +404,9 @@ int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, u
     /* only sysfs can explain what is wrong with pmu/event/ */
     for (int kind = by_pmu ? 1 : 0; kind < (by_pmu ? 2 : 4); kind++) {
         event = (struct cb_event){0};
-        r = resolve_by(root_fd, vendor, name, kind, &event, err);
+        r = resolve_by(l, name, kind, &event, err);
+        if (r == -EINVAL && event.per_socket)
+            return r; /* known, and never for a cgroup */
         if (r < 0 || found++ < attempt)
             continue;
         (void)snprintf(event.name, sizeof(event.name), "%s", name);
@@ -338,4 +416,20 @@ int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, u
     if (r == 0)
         return cb_err_set(err, ENOENT, "'%s' has no further encoding", name);
     return by_pmu ? r : cb_err_set(err, ENOENT, "unknown event '%s'", name);
+}
+
+int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, unsigned attempt,
+                     struct cb_event *ret_event, struct cb_err *err)
+{
+    const struct lookup l = {.root_fd = root_fd, .vendor = vendor};
+
+    return resolve(&l, name, attempt, ret_event, err);
+}
+
+int cb_event_resolve_machine(int root_fd, enum cb_cpu_vendor vendor, const char *name,
+                             unsigned attempt, struct cb_event *ret_event, struct cb_err *err)
+{
+    const struct lookup l = {.root_fd = root_fd, .vendor = vendor, .machine = true};
+
+    return resolve(&l, name, attempt, ret_event, err);
 }

@@ -8,11 +8,12 @@
  *   2. sysfs: "pmu/name/" or "pmu/event=0x3c,umask=1/" (/sys/bus/event_source/devices/<pmu>/
  *      {type,events,format}), or a bare name in the core PMU's events/
  *   3. raw: "rUUEE", hexadecimal
- *   4. LLC_MISSES, which libpfm lacks on many CPUs: Intel's architectural 0x412e, or else the
- *      kernel's generic cache-misses
+ *   4. names that PowerAPI's users know and that libpfm lacks on many CPUs (LLC_MISSES,
+ *      RAPL_ENERGY_PKG, APERF, UNC_P_CLOCKTICKS, ...): Intel's architectural codes, the kernel's
+ *      generic events, or what sysfs has for them
  * Guest and hypervisor cycles are counted too: a virtual machine's energy is its cgroup's.
  * Events of PMUs that count a whole socket (they have a `cpumask`) cannot be told apart by cgroup
- * and are refused.
+ * and are refused, but for the machine.
  */
 #ifndef CB_SENSOR_EVENT_H
 #define CB_SENSOR_EVENT_H
@@ -34,6 +35,7 @@ struct cb_event {
     uint32_t type;
     uint64_t config, config1, config2;
     uint8_t group;
+    bool per_socket; /* its PMU counts a whole socket */
     /* Counts idle time too when a whole CPU is counted: cpu-clock, task-clock, the TSC. */
     bool ticks_in_idle;
 };
@@ -42,6 +44,11 @@ struct cb_event {
  * why the last kind did not fit. -EINVAL: never countable per cgroup. @root_fd stands for "/". */
 int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, unsigned attempt,
                      struct cb_event *ret_event, struct cb_err *err) cb_must_check;
+
+/* The same for the machine, where PMUs that count a whole socket are welcome. */
+int cb_event_resolve_machine(int root_fd, enum cb_cpu_vendor vendor, const char *name,
+                             unsigned attempt, struct cb_event *ret_event,
+                             struct cb_err *err) cb_must_check;
 
 /* Set the bits of @value in the word that a sysfs format describes: "config:0-7,32-35",
  * "config1:0". -EINVAL: not such a description; -ERANGE: @value has more bits. */

@@ -29,6 +29,7 @@ struct cb_perf {
     size_t group_size[CB_FRAME_MAX_GROUPS];
     uint64_t fds_used;
     struct cb_perf_reading reading; /* buffer of target_read */
+    struct cb_perf_cpus cpus;       /* NULLs: not kept */
 };
 
 struct cb_perf_target {
@@ -131,13 +132,14 @@ static int add_event(struct cb_perf *perf, struct trial *trial, const struct cb_
 }
 
 /* Open @event in the current group, else alone as the first of a new one. */
-static int try_event(struct cb_perf *perf, struct trial *trial, const struct cb_event *event)
+static int try_event(struct cb_perf *perf, struct trial *trial, const struct cb_event *event,
+                     bool may_split)
 {
     uint32_t cpu = perf->topology->cpus[0];
     int fd = trial->leader >= 0 ? event_open(event, -1, cpu, trial->leader) : -EINVAL;
     bool new_group = fd < 0;
 
-    if (fd < 0)
+    if (fd < 0 && (may_split || trial->leader < 0))
         fd = event_open(event, -1, cpu, -1);
     return fd < 0 ? fd : add_event(perf, trial, event, new_group, fd);
 }
@@ -150,15 +152,17 @@ static int choose_event(struct cb_perf *perf, const struct cb_perf_options *opti
 
     for (unsigned attempt = 0;; attempt++) {
         struct cb_event event;
-        int r =
-            cb_event_resolve(options->root_fd, perf->topology->vendor, name, attempt, &event, err);
+        int r = (options->machine_only ? cb_event_resolve_machine : cb_event_resolve)(
+            options->root_fd, perf->topology->vendor, name, attempt, &event, err);
 
         if (r < 0 && attempt > 0)
-            return cb_err_set(err, ENOENT, "this CPU or kernel cannot count it: %s",
+            return cb_err_set(err, ENOENT, "this CPU or kernel cannot count it%s: %s",
+                              trial->leader >= 0 && options->strict ? " beside those before it"
+                                                                    : "",
                               strerror(-opened));
         if (r < 0)
             return r;
-        opened = try_event(perf, trial, &event);
+        opened = try_event(perf, trial, &event, !options->strict);
         if (opened == 0)
             return 0;
         if (opened == -ENOSPC)
@@ -189,10 +193,10 @@ static int choose_list(struct cb_perf *perf, const struct cb_perf_options *optio
         if (has_event(perf, name))
             continue;
         r = choose_event(perf, options, trial, name, &why);
-        if (r == -EACCES || r == -ENOSPC) {
+        if (r == -EACCES || r == -ENOSPC || (r < 0 && options->strict)) {
             if (err)
                 *err = why;
-            return r;
+            return options->strict ? cb_err_prefix(err, r, "event '%s'", name) : r;
         }
         if (r < 0 && options->gaps) {
             char source[CB_EVENT_NAME_SIZE + 8];
@@ -230,7 +234,7 @@ static int choose_all(struct cb_perf *perf, const struct cb_perf_options *option
     }
     for (size_t i = 0; r == 0 && i < options->n_lists; i++)
         r = choose_list(perf, options, trial, options->lists[i], err);
-    if (r < 0 || has_event(perf, CPU_CLOCK))
+    if (r < 0 || options->strict || has_event(perf, CPU_CLOCK))
         return r;
     /* into the first group when it is the only one, so that one read gives all */
     trial->leader = perf->n_groups == 1 ? trial->fds[0] : -1;
@@ -438,19 +442,45 @@ static int read_group(int fd, size_t n, struct cb_perf_reading *reading)
     return (size_t)got == size && reading->n == n ? 0 : -EIO;
 }
 
-/* Add what one group of one CPU counted since @words were written; they become the new reading. */
-static int add_group(struct cb_perf *perf, int fd, uint64_t *words, size_t n, uint64_t tick_ns,
-                     uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns)
+void cb_perf_keep_cpus(struct cb_perf *perf, const struct cb_perf_cpus *cpus)
 {
+    perf->cpus = *cpus;
+}
+
+/* @before is zeros when nothing could be read. */
+static void keep_group(struct cb_perf *perf, size_t cpu, size_t group,
+                       const struct cb_perf_reading *before, uint64_t enabled_ns,
+                       uint64_t running_ns)
+{
+    uint64_t *counts = perf->cpus.counts + cpu * perf->n_events + perf->group_first[group];
+
+    for (size_t i = 0; i < perf->group_size[group]; i++)
+        counts[i] = before ? delta(before->values[i], perf->reading.values[i]) : 0;
+    perf->cpus.enabled_ns[cpu * perf->n_groups + group] = enabled_ns;
+    perf->cpus.running_ns[cpu * perf->n_groups + group] = running_ns;
+}
+
+/* Add what one group of one CPU counted since @words were written; they become the new reading. */
+static int add_group(struct cb_perf *perf, int fd, uint64_t *words, size_t cpu, size_t group,
+                     uint64_t tick_ns, uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns)
+{
+    size_t n = perf->group_size[group];
     struct cb_perf_reading before;
+    uint64_t enabled = 0, running = 0;
     int r = read_group(fd, n, &perf->reading);
 
+    if (r < 0 && perf->cpus.counts)
+        keep_group(perf, cpu, group, NULL, 0, 0);
     if (r < 0)
         return r;
     before.enabled_ns = words[0];
     before.running_ns = words[1];
     memcpy(before.values, words + 2, n * sizeof(*words));
-    cb_perf_add_delta(&before, &perf->reading, tick_ns, counts, enabled_ns, running_ns);
+    cb_perf_add_delta(&before, &perf->reading, tick_ns, counts, &enabled, &running);
+    *enabled_ns += enabled;
+    *running_ns += running;
+    if (perf->cpus.counts)
+        keep_group(perf, cpu, group, &before, enabled, running);
     words[0] = perf->reading.enabled_ns;
     words[1] = perf->reading.running_ns;
     memcpy(words + 2, perf->reading.values, n * sizeof(*words));
@@ -474,10 +504,9 @@ int cb_perf_target_read(struct cb_perf *perf, struct cb_perf_target *target, uin
 
         for (size_t g = 0; g < perf->n_groups; g++) {
             size_t first = perf->group_first[g];
-            int r = add_group(perf, fds[first], words, perf->group_size[g], tick_ns,
-                              counts + socket * perf->n_events + first,
-                              enabled_ns + socket * perf->n_groups + g,
-                              running_ns + socket * perf->n_groups + g);
+            int r = add_group(
+                perf, fds[first], words, c, g, tick_ns, counts + socket * perf->n_events + first,
+                enabled_ns + socket * perf->n_groups + g, running_ns + socket * perf->n_groups + g);
 
             words += 2 + perf->group_size[g];
             if (r < 0)

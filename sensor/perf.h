@@ -20,6 +20,7 @@
 #ifndef CB_SENSOR_PERF_H
 #define CB_SENSOR_PERF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,9 @@ struct cb_perf_options {
     size_t n_lists;
     const char *const *lists; /* each one group: "cycles,instructions"; none: the default */
     struct cb_gaps *gaps;     /* gets a standing gap for each event that is left out */
+    /* What is asked for or an error: no event is left out, no list split, no cpu-clock added. */
+    bool strict;
+    bool machine_only; /* also PMUs that count a whole socket ("power"); no cgroup can be opened */
 };
 
 /* Choose the events by trying them on the first CPU. -EACCES: no rights (the text has the remedy);
@@ -65,6 +69,17 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
 int cb_perf_target_read(struct cb_perf *perf, struct cb_perf_target *target, uint64_t tick_ns,
                         uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns,
                         struct cb_err *err) cb_must_check;
+
+/* From now on every cb_perf_target_read() leaves here, too, what each CPU counted in that very
+ * read, not scaled, times cut to the tick: @counts[cpu index * n_events + event] and
+ * times[cpu index * n_groups + group]; 0 for a CPU that cannot be read. The arrays are borrowed
+ * until close. */
+struct cb_perf_cpus {
+    uint64_t *counts;
+    uint64_t *enabled_ns;
+    uint64_t *running_ns;
+};
+void cb_perf_keep_cpus(struct cb_perf *perf, const struct cb_perf_cpus *cpus);
 
 /* The descriptor of one event on the topology's @cpu_index-th CPU; the target's until its close. */
 int cb_perf_target_fd(const struct cb_perf *perf, const struct cb_perf_target *target,

@@ -193,6 +193,89 @@ static void gives_a_second_encoding_where_there_is_one(void **state)
     assert_string_equal(err.text, "unknown event 'nosuch'");
 }
 
+/* The encodings are those of libpfm4 4.13 for Haswell and of the kernel's msr and power PMUs. */
+static void knows_the_names_of_hwpc_sensors_users_where_libpfm_lacks_them(void **state)
+{
+    static const struct {
+        const char *name;
+        enum cb_cpu_vendor vendor;
+        uint32_t type;
+        uint64_t config;
+    } known[] = {
+        {"LLC_MISSES", CB_CPU_INTEL, PERF_TYPE_RAW, 0x412e},
+        {"llc_misses", CB_CPU_AMD, PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES},
+        {"CPU_CLK_THREAD_UNHALTED:REF_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x013c},
+        {"CPU_CLK_THREAD_UNHALTED:THREAD_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x003c},
+        {"CPU_CLK_UNHALTED:THREAD_P", CB_CPU_INTEL, PERF_TYPE_RAW, 0x003c},
+        {"INSTRUCTIONS_RETIRED", CB_CPU_OTHER, PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS},
+        {"CYCLES_NOT_IN_HALT", CB_CPU_AMD, PERF_TYPE_RAW, 0x76},
+        {"RETIRED_OPS", CB_CPU_AMD, PERF_TYPE_RAW, 0xc1},
+        {"RAPL_ENERGY_PKG", CB_CPU_INTEL, 24, 2},
+        {"RAPL_ENERGY_DRAM", CB_CPU_INTEL, 24, 3},
+        {"TSC", CB_CPU_OTHER, 25, 0},
+        {"MPERF", CB_CPU_OTHER, 25, 2},
+        {"UNC_P_CLOCKTICKS", CB_CPU_INTEL, 26, 0},
+        {"UNC_P_POWER_STATE_OCCUPANCY:CORES_C0", CB_CPU_INTEL, 26, 0x4080},
+        {"UNC_P_POWER_STATE_OCCUPANCY:CORES_C6", CB_CPU_INTEL, 26, 0xc080},
+    };
+    struct fake_root *root = *state;
+
+    fake_root_put(root, DEVICES "power/type", "24\n");
+    fake_root_put(root, DEVICES "power/cpumask", "0\n");
+    fake_root_put(root, DEVICES "power/format/event", "config:0-7\n");
+    fake_root_put(root, DEVICES "power/events/energy-pkg", "event=0x02\n");
+    fake_root_put(root, DEVICES "power/events/energy-ram", "event=0x03\n");
+    fake_root_put(root, DEVICES "msr/type", "25\n");
+    fake_root_put(root, DEVICES "msr/format/event", "config:0-63\n");
+    fake_root_put(root, DEVICES "msr/events/tsc", "event=0x00\n");
+    fake_root_put(root, DEVICES "msr/events/mperf", "event=0x02\n");
+    fake_root_put(root, DEVICES "uncore_pcu/type", "26\n");
+    fake_root_put(root, DEVICES "uncore_pcu/cpumask", "0\n");
+    fake_root_put(root, DEVICES "uncore_pcu/format/event", "config:0-7\n");
+    fake_root_put(root, DEVICES "uncore_pcu/format/occ_sel", "config:14-15\n");
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        struct cb_event event = {0}, last = {0};
+        unsigned attempt = 0;
+
+        /* libpfm may know it too, on this machine: ours is the last encoding */
+        while (cb_event_resolve_machine(root->fd, known[i].vendor, known[i].name, attempt, &event,
+                                        NULL) == 0) {
+            last = event;
+            attempt++;
+        }
+        assert_true(attempt > 0);
+        assert_string_equal(last.name, known[i].name);
+        assert_int_equal(last.type, known[i].type);
+        assert_int_equal(last.config, known[i].config);
+    }
+    assert_int_equal(
+        cb_event_resolve_machine(root->fd, CB_CPU_INTEL, "APERF", 0, &(struct cb_event){0}, NULL),
+        -ENOENT);
+}
+
+static void a_socket_is_for_the_machine_only(void **state)
+{
+    static const char *const names[] = {"power/energy-pkg/", "RAPL_ENERGY_PKG"};
+    struct fake_root *root = *state;
+
+    fake_root_put(root, DEVICES "power/type", "24\n");
+    fake_root_put(root, DEVICES "power/cpumask", "0\n");
+    fake_root_put(root, DEVICES "power/format/event", "config:0-7\n");
+    fake_root_put(root, DEVICES "power/events/energy-pkg", "event=0x02\n");
+    for (size_t i = 0; i < 2; i++) {
+        struct cb_event event = {0};
+        struct cb_err err = {0};
+
+        assert_int_equal(
+            cb_event_resolve_machine(root->fd, CB_CPU_INTEL, names[i], 0, &event, NULL), 0);
+        assert_true(event.per_socket);
+        assert_int_equal(event.config, 2);
+        assert_int_equal(cb_event_resolve(root->fd, CB_CPU_INTEL, names[i], 0, &event, &err),
+                         -EINVAL);
+        assert_non_null(strstr(err.text, "'power' counts a whole socket"));
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -206,6 +289,8 @@ int main(void)
         TEST(knows_the_names_of_libpfm),
         TEST(knows_raw_events_and_llc_misses),
         TEST(gives_a_second_encoding_where_there_is_one),
+        TEST(knows_the_names_of_hwpc_sensors_users_where_libpfm_lacks_them),
+        TEST(a_socket_is_for_the_machine_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
