@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "formula/cmd.h"
 #include "formula/http.h"
@@ -351,6 +352,18 @@ static void say_ready(const struct server *server)
                 config->plain ? " (plain)" : "", server->http_address, server->database);
 }
 
+/* A connection of a sensor needs a descriptor, and a thousand of them are meant to fit. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        cb_log_debug("the limit of open files stays as it is");
+}
+
 static int serve(struct server *server, struct cb_err *err)
 {
     sigset_t signals;
@@ -412,6 +425,7 @@ int cb_cmd_serve(int argc, char **argv)
         return 0;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    raise_descriptors();
     cb_notify_init(&server.notify);
     r = serve(&server, &err);
     cb_notify_fini(&server.notify);
