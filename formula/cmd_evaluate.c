@@ -141,14 +141,14 @@ static int run_smartwatts(const struct cb_replay_config *config, struct scores *
 {
     struct cb_smartwatts_run_options options;
     struct cb_smartwatts_run *run = NULL;
-    uint64_t skipped = 0;
+    struct cb_replay_reading reading = {0};
     int r;
 
     cb_replay_config_smartwatts(config, &options);
     r = cb_smartwatts_run_new(&options, take_power, scores, &run, err);
     if (r < 0)
         return r;
-    r = cb_replay_reports(config->in, config->skip_bad, add_report, run, &skipped, err);
+    r = cb_replay_reports(config->in, config->skip_bad, true, add_report, run, &reading, err);
     if (r == 0)
         r = cb_smartwatts_run_flush(run, err);
     run = cb_smartwatts_run_free(run);

@@ -54,7 +54,7 @@ static int replay(struct cb_replay_config *config, struct cb_err *err)
     cb_replay_config_replay(config, &options);
     r = cb_replay(&options, print_tick, config, &counts, err);
     tell(counts.skipped, "reports could not be read, skipped");
-    tell(counts.join.duplicates, "reports came twice for their tick and target, dropped");
+    tell(counts.join.duplicates, "reports or rows came twice for their tick and target, dropped");
     tell(counts.join.late, "reports came after their tick was done, dropped");
     tell(counts.join.no_all, "ticks have no energy of the whole machine: nothing to attribute");
     return r;
@@ -77,18 +77,18 @@ static int replay_smartwatts(const struct cb_replay_config *config, struct cb_er
     struct cb_smartwatts_run_options options;
     struct cb_smartwatts_run *run = NULL;
     const struct cb_smartwatts_run_counts *counts;
-    uint64_t skipped = 0;
+    struct cb_replay_reading reading = {0};
     int r;
 
     cb_replay_config_smartwatts(config, &options);
     r = cb_smartwatts_run_new(&options, print_power, NULL, &run, err);
     if (r < 0)
         return r;
-    r = cb_replay_reports(config->in, config->skip_bad, add_report, run, &skipped, err);
+    r = cb_replay_reports(config->in, config->skip_bad, true, add_report, run, &reading, err);
     if (r == 0 && config->flush)
         r = cb_smartwatts_run_flush(run, err);
     counts = cb_smartwatts_run_counted(run);
-    tell(skipped, "reports could not be read, skipped");
+    tell(reading.skipped, "reports could not be read, skipped");
     if (counts->no_msr > 0)
         cb_log_warn("the input has no msr group: one layer at the base frequency");
     tell(counts->bad_frequency, "socket ticks have an MPERF of 0, left out as the reference does");

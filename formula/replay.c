@@ -128,8 +128,8 @@ static int give(struct replay *replay, struct machine *machine, const struct cb_
 
 /* --- PowerAPI reports --- */
 
-int cb_replay_reports(const char *input, bool skip_bad, cb_replay_each_report *each, void *context,
-                      uint64_t *ret_skipped, struct cb_err *err)
+int cb_replay_reports(const char *input, bool skip_bad, bool last_wins, cb_replay_each_report *each,
+                      void *context, struct cb_replay_reading *ret_reading, struct cb_err *err)
 {
     struct cb_hwpc_reader *reader = NULL;
     struct cb_hwpc_report *report = NULL;
@@ -137,7 +137,7 @@ int cb_replay_reports(const char *input, bool skip_bad, cb_replay_each_report *e
     int r;
 
     if (strncmp(input, "hwpc-csv:", 9) == 0) {
-        r = cb_hwpc_reader_csv(input + 9, skip_bad, &reader, err);
+        r = cb_hwpc_reader_csv(input + 9, skip_bad, last_wins, &reader, err);
     } else if (strncmp(input, "hwpc-json:", 10) == 0) {
         r = cb_infile_open(input + 10, &file, err);
         if (r == 0)
@@ -153,7 +153,8 @@ int cb_replay_reports(const char *input, bool skip_bad, cb_replay_each_report *e
         r = each(context, report, err);
     }
     if (reader)
-        *ret_skipped = cb_hwpc_reader_skipped(reader);
+        *ret_reading = (struct cb_replay_reading){.skipped = cb_hwpc_reader_skipped(reader),
+                                                  .duplicates = cb_hwpc_reader_duplicates(reader)};
     reader = cb_hwpc_reader_free(reader);
     if (file)
         (void)fclose(file);
@@ -200,15 +201,18 @@ static int join_report(void *context, struct cb_hwpc_report *report, struct cb_e
 static int replay_reports(struct replay *replay, struct cb_err *err)
 {
     struct joining joining = {.replay = replay};
+    struct cb_replay_reading reading = {0};
     int r = cb_hwpc_join_new(&replay->options->join, &joining.join, err);
 
     if (r < 0)
         return r;
-    r = cb_replay_reports(replay->options->input, replay->options->skip_bad, join_report, &joining,
-                          &replay->counts.skipped, err);
+    r = cb_replay_reports(replay->options->input, replay->options->skip_bad, false, join_report,
+                          &joining, &reading, err);
     if (r == 0)
         r = give_joined(&joining, true, err);
+    replay->counts.skipped = reading.skipped;
     replay->counts.join = *cb_hwpc_join_counted(joining.join);
+    replay->counts.join.duplicates += reading.duplicates;
     joining.join = cb_hwpc_join_free(joining.join);
     return r;
 }

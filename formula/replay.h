@@ -50,9 +50,14 @@ typedef int cb_replay_each(void *context, const struct cb_replay_tick *tick, str
 int cb_replay(const struct cb_replay_options *options, cb_replay_each *each, void *context,
               struct cb_replay_counts *ret_counts, struct cb_err *err) cb_must_check;
 
-/* Every report of a PowerAPI input, in order, for the reference model. @each owns the report. */
+/* Every report of a PowerAPI input, in order. @each owns the report. Of two CSV rows of the same
+ * CPU the first is kept, or with @last_wins, for the reference model, the last. */
 typedef int cb_replay_each_report(void *context, struct cb_hwpc_report *report, struct cb_err *err);
-int cb_replay_reports(const char *input, bool skip_bad, cb_replay_each_report *each, void *context,
-                      uint64_t *ret_skipped, struct cb_err *err) cb_must_check;
+struct cb_replay_reading {
+    uint64_t skipped, duplicates; /* duplicates: rows */
+};
+int cb_replay_reports(const char *input, bool skip_bad, bool last_wins, cb_replay_each_report *each,
+                      void *context, struct cb_replay_reading *ret_reading,
+                      struct cb_err *err) cb_must_check;
 
 #endif

@@ -59,13 +59,16 @@ struct cb_hwpc_reader;
 /* @file is borrowed; @name is for messages. With @skip_bad what cannot be read is counted. */
 int cb_hwpc_reader_json(FILE *file, const char *name, bool skip_bad,
                         struct cb_hwpc_reader **ret_reader, struct cb_err *err) cb_must_check;
-int cb_hwpc_reader_csv(const char *directory, bool skip_bad, struct cb_hwpc_reader **ret_reader,
-                       struct cb_err *err) cb_must_check;
+/* Of two CSV rows of the same CPU the first is kept, or with @last_wins the last. */
+int cb_hwpc_reader_csv(const char *directory, bool skip_bad, bool last_wins,
+                       struct cb_hwpc_reader **ret_reader, struct cb_err *err) cb_must_check;
 
 /* The next report; *@ret_report is NULL at the end. */
 int cb_hwpc_reader_next(struct cb_hwpc_reader *reader, struct cb_hwpc_report **ret_report,
                         struct cb_err *err) cb_must_check;
 uint64_t cb_hwpc_reader_skipped(const struct cb_hwpc_reader *reader);
+/* CSV rows that came twice; of whole reports only who joins them knows. */
+uint64_t cb_hwpc_reader_duplicates(const struct cb_hwpc_reader *reader);
 struct cb_hwpc_reader *cb_hwpc_reader_free(struct cb_hwpc_reader *reader);
 
 #endif

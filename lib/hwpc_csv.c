@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <bson/bson.h>
+
 #include "lib/err.h"
 #include "lib/hwpc_private.h"
 #include "lib/parse.h"
@@ -19,13 +21,14 @@
 enum field { TIMESTAMP, SENSOR, TARGET, SOCKET, CPU, N_FIELDS };
 static const char *const field_names[N_FIELDS] = {"timestamp", "sensor", "target", "socket", "cpu"};
 
-/* One value of one row, with what it will be sorted by. */
-struct cell {
+/* One row: CPU @cpu of a socket in the group of its file. */
+struct row {
     int64_t timestamp_ms;
-    const char *sensor, *target;
-    size_t report; /* index of its (timestamp, sensor, target), in order of appearance */
-    size_t order;
-    struct cb_hwpc_count count;
+    const char *sensor, *target, *group, *socket, *cpu;
+    size_t order;  /* of appearance */
+    size_t report; /* the order of the first row of its (timestamp, sensor, target) */
+    bool dropped;  /* another row says the same CPU's */
+    size_t first, n;
 };
 
 struct file {
@@ -34,15 +37,19 @@ struct file {
 };
 
 struct cb_hwpc_csv {
+    struct cb_hwpc_csv_options options;
+    uint64_t skipped, duplicates;
     size_t holders; /* the reader, and every report whose strings are here */
     size_t n_files;
     struct file files[MAX_FILES];
-    size_t n_cells, room;
-    struct cell *cells;
+    size_t n_rows, row_room;
+    struct row *rows;
+    size_t n_counts, room; /* of the rows, in the order of appearance */
+    struct cb_hwpc_count *counts;
     size_t next;
 };
 
-static int compare_key(const struct cell *a, const struct cell *b)
+static int compare_key(const struct row *a, const struct row *b)
 {
     int r;
 
@@ -52,17 +59,29 @@ static int compare_key(const struct cell *a, const struct cell *b)
     return r ? r : strcmp(a->target, b->target);
 }
 
-static int by_key(const void *a, const void *b)
+/* The same CPU's as well: the second of them is a duplicate. */
+static int compare_cpu(const struct row *a, const struct row *b)
 {
-    const struct cell *x = a, *y = b;
-    int r = compare_key(x, y);
+    int r = compare_key(a, b);
+
+    if (r == 0 && a->group != b->group)
+        r = strcmp(a->group, b->group);
+    if (r == 0)
+        r = strcmp(a->socket, b->socket);
+    return r ? r : strcmp(a->cpu, b->cpu);
+}
+
+static int by_cpu(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    int r = compare_cpu(x, y);
 
     return r ? r : (x->order > y->order) - (x->order < y->order);
 }
 
 static int by_report(const void *a, const void *b)
 {
-    const struct cell *x = a, *y = b;
+    const struct row *x = a, *y = b;
 
     if (x->timestamp_ms != y->timestamp_ms)
         return x->timestamp_ms < y->timestamp_ms ? -1 : 1;
@@ -71,31 +90,52 @@ static int by_report(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
-/* Cells of one report side by side, reports by time and then by where they first appear. */
-static void sort_cells(struct cb_hwpc_csv *csv)
+/* Of the rows [first, end) of one report the earliest one's order. */
+static void name_report(struct row *rows, size_t first, size_t end)
 {
-    qsort(csv->cells, csv->n_cells, sizeof(*csv->cells), by_key);
-    for (size_t i = 0; i < csv->n_cells; i++) {
-        bool same = i > 0 && compare_key(&csv->cells[i - 1], &csv->cells[i]) == 0;
+    size_t report = rows[first].order;
 
-        csv->cells[i].report = same ? csv->cells[i - 1].report : csv->cells[i].order;
-    }
-    qsort(csv->cells, csv->n_cells, sizeof(*csv->cells), by_report);
+    for (size_t i = first; i < end; i++)
+        report = rows[i].order < report ? rows[i].order : report;
+    for (size_t i = first; i < end; i++)
+        rows[i].report = report;
 }
 
-static int add_cell(struct cb_hwpc_csv *csv, struct cell cell, struct cb_err *err)
+void cb_hwpc_csv_sort(struct cb_hwpc_csv *csv)
 {
-    if (csv->n_cells == csv->room) {
-        size_t room = csv->room ? csv->room * 2 : 1024;
-        struct cell *cells = realloc(csv->cells, room * sizeof(*cells));
+    struct row *rows = csv->rows;
 
-        if (!cells)
-            return cb_err_set(err, ENOMEM, "out of memory for CSV rows");
-        csv->cells = cells;
-        csv->room = room;
+    if (csv->n_rows == 0)
+        return;
+    qsort(rows, csv->n_rows, sizeof(*rows), by_cpu);
+    for (size_t i = 1, kept = 0; i < csv->n_rows; i++) {
+        if (compare_cpu(&rows[kept], &rows[i]) == 0) {
+            csv->duplicates++;
+            rows[csv->options.last_wins ? kept : i].dropped = true;
+        }
+        if (!rows[i].dropped)
+            kept = i;
     }
-    cell.order = csv->n_cells;
-    csv->cells[csv->n_cells++] = cell;
+    for (size_t i = 0, end; i < csv->n_rows; i = end) {
+        for (end = i + 1; end < csv->n_rows && compare_key(&rows[i], &rows[end]) == 0;)
+            end++;
+        name_report(rows, i, end);
+    }
+    qsort(rows, csv->n_rows, sizeof(*rows), by_report);
+}
+
+static int grow(void *array, size_t *room, size_t n, size_t size, struct cb_err *err)
+{
+    size_t larger = *room ? *room * 2 : 1024;
+    void *grown;
+
+    if (n < *room)
+        return 0;
+    grown = realloc(*(void **)array, larger * size);
+    if (!grown)
+        return cb_err_set(err, ENOMEM, "out of memory for CSV rows");
+    *(void **)array = grown;
+    *room = larger;
     return 0;
 }
 
@@ -142,34 +182,54 @@ static int parse_header(char *line, struct header *header, struct cb_err *err)
     return 0;
 }
 
+static int parse_counts(struct cb_hwpc_csv *csv, const struct header *header, char **fields,
+                        struct row *row, struct cb_err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < header->n && r == 0; i++) {
+        struct cb_hwpc_count count = {row->group, row->socket, row->cpu, header->names[i], 0};
+
+        if (!header->is_event[i])
+            continue;
+        if (cb_parse_double(fields[i], &count.value) < 0 || !(count.value >= 0))
+            return cb_err_set(err, EBADMSG, "'%.64s' is not a count", header->names[i]);
+        r = grow(&csv->counts, &csv->room, csv->n_counts, sizeof(count), err);
+        if (r == 0)
+            csv->counts[csv->n_counts++] = count;
+    }
+    row->n = csv->n_counts - row->first;
+    return r;
+}
+
 static int parse_row(struct cb_hwpc_csv *csv, const char *group, const struct header *header,
                      char *line, struct cb_err *err)
 {
     char *fields[MAX_COLUMNS];
-    size_t n = cut(line, fields), first = csv->n_cells;
-    struct cell cell = {0};
-    int r = 0;
+    size_t n;
+    struct row row = {.group = group, .order = csv->n_rows, .first = csv->n_counts};
+    int r;
 
+    if (!bson_utf8_validate(line, strlen(line), false))
+        return cb_err_set(err, EBADMSG, "not UTF-8");
+    n = cut(line, fields);
     if (n != header->n)
         return cb_err_set(err, EBADMSG, "%zu columns, the header has %zu", n, header->n);
-    cell.sensor = fields[header->at[SENSOR]];
-    cell.target = fields[header->at[TARGET]];
-    if (cb_hwpc_parse_time(fields[header->at[TIMESTAMP]], &cell.timestamp_ms) < 0)
+    row.sensor = fields[header->at[SENSOR]];
+    row.target = fields[header->at[TARGET]];
+    row.socket = fields[header->at[SOCKET]];
+    row.cpu = fields[header->at[CPU]];
+    if (cb_hwpc_parse_time(fields[header->at[TIMESTAMP]], &row.timestamp_ms) < 0)
         return cb_err_set(err, EBADMSG, "'timestamp' is neither milliseconds nor ISO 8601");
-    if (!*cell.sensor || !*cell.target)
+    if (!*row.sensor || !*row.target)
         return cb_err_set(err, EBADMSG, "'sensor' or 'target' is empty");
-    for (size_t i = 0; i < n && r == 0; i++) {
-        if (!header->is_event[i])
-            continue;
-        cell.count = (struct cb_hwpc_count){group, fields[header->at[SOCKET]],
-                                            fields[header->at[CPU]], header->names[i], 0};
-        if (cb_parse_double(fields[i], &cell.count.value) < 0 || !(cell.count.value >= 0))
-            r = cb_err_set(err, EBADMSG, "'%.64s' is not a count", header->names[i]);
-        else
-            r = add_cell(csv, cell, err);
-    }
+    r = parse_counts(csv, header, fields, &row, err);
+    if (r == 0)
+        r = grow(&csv->rows, &csv->row_room, csv->n_rows, sizeof(row), err);
     if (r < 0)
-        csv->n_cells = first; /* all of the row or nothing */
+        csv->n_counts = row.first; /* all of the row or nothing */
+    else
+        csv->rows[csv->n_rows++] = row;
     return r;
 }
 
@@ -187,8 +247,8 @@ static char *next_line(char **at)
     return line;
 }
 
-static int parse_file(struct cb_hwpc_csv *csv, struct file *file, const char *path, bool skip_bad,
-                      uint64_t *skipped, struct cb_err *err)
+static int parse_file(struct cb_hwpc_csv *csv, struct file *file, const char *name,
+                      struct cb_err *err)
 {
     struct header header;
     char *at = file->text, *line = next_line(&at);
@@ -199,18 +259,47 @@ static int parse_file(struct cb_hwpc_csv *csv, struct file *file, const char *pa
         return 0; /* an empty file has nothing to say */
     r = parse_header(line, &header, err);
     if (r < 0)
-        return cb_err_prefix(err, r, "%s:1", path);
+        return cb_err_prefix(err, r, "%s:1", name);
     while ((line = next_line(&at))) {
         number++;
         if (!*line)
             continue;
         r = parse_row(csv, file->group, &header, line, err);
-        if (r == -EBADMSG && skip_bad)
-            (*skipped)++;
+        if (r == -EBADMSG && csv->options.skip_bad)
+            csv->skipped++;
         else if (r < 0)
-            return cb_err_prefix(err, r, "%s:%" PRIu64, path, number);
+            return cb_err_prefix(err, r, "%s:%" PRIu64, name, number);
     }
     return 0;
+}
+
+int cb_hwpc_csv_new(const struct cb_hwpc_csv_options *options, struct cb_hwpc_csv **ret_csv,
+                    struct cb_err *err)
+{
+    struct cb_hwpc_csv *csv = calloc(1, sizeof(*csv));
+
+    if (!csv)
+        return cb_err_set(err, ENOMEM, "out of memory for CSV files");
+    csv->options = *options;
+    csv->holders = 1;
+    *ret_csv = csv;
+    return 0;
+}
+
+int cb_hwpc_csv_add(struct cb_hwpc_csv *csv, const char *name, const char *group, char *text,
+                    struct cb_err *err)
+{
+    struct file *file = &csv->files[csv->n_files];
+
+    if (csv->n_files == MAX_FILES) {
+        free(text);
+        return cb_err_set(err, ENAMETOOLONG, "%s: more than %d files", name, MAX_FILES);
+    }
+    *file = (struct file){.text = text, .group = strdup(group)};
+    csv->n_files++;
+    if (!file->group)
+        return cb_err_set(err, ENOMEM, "out of memory for '%s'", name);
+    return parse_file(csv, file, name, err);
 }
 
 static int read_text(const char *path, char **ret_text, struct cb_err *err)
@@ -256,36 +345,30 @@ static int is_csv(const struct dirent *entry)
 }
 
 static int load_file(struct cb_hwpc_csv *csv, const char *directory, const char *name,
-                     bool skip_bad, uint64_t *skipped, struct cb_err *err)
+                     struct cb_err *err)
 {
-    struct file *file = &csv->files[csv->n_files];
-    char path[PATH_MAX];
+    cb_auto_free char *group = strndup(name, strlen(name) - strlen(".csv"));
+    char path[PATH_MAX], *text = NULL;
     int n = snprintf(path, sizeof(path), "%s/%s", directory, name);
     int r;
 
-    if (n < 0 || (size_t)n >= sizeof(path) || csv->n_files == MAX_FILES)
-        return cb_err_set(err, ENAMETOOLONG, "'%s': too many files or too long a name", directory);
-    file->group = strndup(name, strlen(name) - strlen(".csv"));
-    if (!file->group)
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return cb_err_set(err, ENAMETOOLONG, "'%s': too long a name", directory);
+    if (!group)
         return cb_err_set(err, ENOMEM, "out of memory for '%s'", path);
-    csv->n_files++;
-    r = read_text(path, &file->text, err);
-    if (r < 0)
-        return r;
-    return parse_file(csv, file, path, skip_bad, skipped, err);
+    r = read_text(path, &text, err);
+    return r < 0 ? r : cb_hwpc_csv_add(csv, path, group, text, err);
 }
 
-int cb_hwpc_csv_load(const char *directory, bool skip_bad, struct cb_hwpc_csv **ret_csv,
-                     uint64_t *ret_skipped, struct cb_err *err)
+int cb_hwpc_csv_load(const char *directory, const struct cb_hwpc_csv_options *options,
+                     struct cb_hwpc_csv **ret_csv, struct cb_err *err)
 {
-    struct cb_hwpc_csv *csv = calloc(1, sizeof(*csv));
+    struct cb_hwpc_csv *csv = NULL;
     struct dirent **names = NULL;
-    uint64_t skipped = 0;
-    int n, r = 0;
+    int n, r = cb_hwpc_csv_new(options, &csv, err);
 
-    if (!csv)
-        return cb_err_set(err, ENOMEM, "out of memory for CSV files");
-    csv->holders = 1;
+    if (r < 0)
+        return r;
     n = scandir(directory, &names, is_csv, alphasort);
     if (n < 0)
         r = cb_err_set(err, errno, "%s: %s", directory, strerror(errno));
@@ -293,7 +376,7 @@ int cb_hwpc_csv_load(const char *directory, bool skip_bad, struct cb_hwpc_csv **
         r = cb_err_set(err, ENOENT, "%s: there are no .csv files in it", directory);
     for (int i = 0; i < n; i++) {
         if (r == 0)
-            r = load_file(csv, directory, names[i]->d_name, skip_bad, &skipped, err);
+            r = load_file(csv, directory, names[i]->d_name, err);
         free(names[i]);
     }
     free(names);
@@ -301,10 +384,19 @@ int cb_hwpc_csv_load(const char *directory, bool skip_bad, struct cb_hwpc_csv **
         csv = cb_hwpc_csv_free(csv);
         return r;
     }
-    sort_cells(csv);
+    cb_hwpc_csv_sort(csv);
     *ret_csv = csv;
-    *ret_skipped = skipped;
     return 0;
+}
+
+uint64_t cb_hwpc_csv_skipped(const struct cb_hwpc_csv *csv)
+{
+    return csv->skipped;
+}
+
+uint64_t cb_hwpc_csv_duplicates(const struct cb_hwpc_csv *csv)
+{
+    return csv->duplicates;
 }
 
 static void release(void *owner)
@@ -317,7 +409,8 @@ static void release(void *owner)
         free(csv->files[i].text);
         free(csv->files[i].group);
     }
-    free(csv->cells);
+    free(csv->rows);
+    free(csv->counts);
     free(csv);
 }
 
@@ -331,32 +424,36 @@ struct cb_hwpc_csv *cb_hwpc_csv_free(struct cb_hwpc_csv *csv)
 int cb_hwpc_csv_next(struct cb_hwpc_csv *csv, struct cb_hwpc_report **ret_report,
                      struct cb_err *err)
 {
-    size_t first = csv->next, n = 0;
+    const struct row *first = &csv->rows[csv->next];
     struct cb_hwpc_report *report;
+    size_t end = csv->next, n = 0;
 
     *ret_report = NULL;
-    if (first == csv->n_cells)
+    if (csv->next == csv->n_rows)
         return 0;
-    while (first + n < csv->n_cells && csv->cells[first + n].report == csv->cells[first].report &&
-           csv->cells[first + n].timestamp_ms == csv->cells[first].timestamp_ms)
-        n++;
+    for (; end < csv->n_rows && csv->rows[end].report == first->report; end++)
+        n += csv->rows[end].dropped ? 0 : csv->rows[end].n;
     report = calloc(1, sizeof(*report));
     if (report)
-        report->counts = calloc(n, sizeof(*report->counts));
+        report->counts = calloc(n ? n : 1, sizeof(*report->counts));
     if (!report || !report->counts) {
         report = cb_hwpc_report_free(report);
         return cb_err_set(err, ENOMEM, "out of memory for a report");
     }
-    report->timestamp_ms = csv->cells[first].timestamp_ms;
-    report->sensor = csv->cells[first].sensor;
-    report->target = csv->cells[first].target;
-    report->n_counts = n;
-    for (size_t i = 0; i < n; i++)
-        report->counts[i] = csv->cells[first + i].count;
+    report->timestamp_ms = first->timestamp_ms;
+    report->sensor = first->sensor;
+    report->target = first->target;
+    for (const struct row *row = first; row < csv->rows + end; row++) {
+        if (row->dropped || row->n == 0)
+            continue;
+        memcpy(report->counts + report->n_counts, csv->counts + row->first,
+               row->n * sizeof(*report->counts));
+        report->n_counts += row->n;
+    }
     report->owner = csv;
     report->release = release;
     csv->holders++;
-    csv->next = first + n;
+    csv->next = end;
     *ret_report = report;
     return 0;
 }

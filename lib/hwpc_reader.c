@@ -59,14 +59,15 @@ int cb_hwpc_reader_json(FILE *file, const char *name, bool skip_bad,
     return r;
 }
 
-int cb_hwpc_reader_csv(const char *directory, bool skip_bad, struct cb_hwpc_reader **ret_reader,
-                       struct cb_err *err)
+int cb_hwpc_reader_csv(const char *directory, bool skip_bad, bool last_wins,
+                       struct cb_hwpc_reader **ret_reader, struct cb_err *err)
 {
+    const struct cb_hwpc_csv_options options = {.skip_bad = skip_bad, .last_wins = last_wins};
     struct cb_hwpc_reader *reader = NULL;
     int r = new_reader(directory, skip_bad, &reader, err);
 
     if (r == 0)
-        r = cb_hwpc_csv_load(directory, skip_bad, &reader->csv, &reader->skipped, err);
+        r = cb_hwpc_csv_load(directory, &options, &reader->csv, err);
     if (r < 0) {
         reader = cb_hwpc_reader_free(reader);
         return r;
@@ -89,7 +90,12 @@ struct cb_hwpc_reader *cb_hwpc_reader_free(struct cb_hwpc_reader *reader)
 
 uint64_t cb_hwpc_reader_skipped(const struct cb_hwpc_reader *reader)
 {
-    return reader->skipped;
+    return reader->csv ? cb_hwpc_csv_skipped(reader->csv) : reader->skipped;
+}
+
+uint64_t cb_hwpc_reader_duplicates(const struct cb_hwpc_reader *reader)
+{
+    return reader->csv ? cb_hwpc_csv_duplicates(reader->csv) : 0;
 }
 
 /* --- lines --- */

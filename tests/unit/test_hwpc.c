@@ -259,7 +259,7 @@ static void joins_the_files_of_a_directory_by_time_and_target(void **state)
         "10\n");
     put(directory, "core.csv",
         "timestamp,sensor,target,socket,cpu,A,B\r\n1000,s,all,0,1,1,2\r\n1000,s,all,0,2,3,4\r\n");
-    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, NULL), 0);
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, false, &reader, NULL), 0);
     assert_int_equal(cb_hwpc_reader_next(reader, &first, NULL), 0);
     assert_int_equal(cb_hwpc_reader_next(reader, &second, NULL), 0);
     assert_int_equal(cb_hwpc_reader_next(reader, &none, NULL), 0);
@@ -287,16 +287,90 @@ static void names_the_row_that_is_no_csv(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(directory));
-    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, &err), -ENOENT);
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, false, &reader, &err), -ENOENT);
     put(directory, "core.csv", "timestamp,sensor,target,socket,cpu,A\n1,s,t,0,0,1\n1,s,t,0,1,\n");
-    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, &err), -EBADMSG);
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, false, &reader, &err), -EBADMSG);
     assert_non_null(strstr(err.text, "core.csv:3: "));
-    assert_int_equal(cb_hwpc_reader_csv(directory, true, &reader, &err), 0);
+    assert_int_equal(cb_hwpc_reader_csv(directory, true, false, &reader, &err), 0);
     assert_int_equal(cb_hwpc_reader_skipped(reader), 1);
     reader = cb_hwpc_reader_free(reader);
     put(directory, "core.csv", "timestamp,sensor,socket,cpu,A\n");
-    assert_int_equal(cb_hwpc_reader_csv(directory, false, &reader, &err), -EBADMSG);
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, false, &reader, &err), -EBADMSG);
     assert_non_null(strstr(err.text, "target"));
+    drop(directory, "core.csv");
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* The values of the reports of @directory, in order. */
+static size_t values_of(const char *directory, bool last_wins, double values[8],
+                        uint64_t *ret_duplicates)
+{
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+    size_t n = 0;
+
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, last_wins, &reader, NULL), 0);
+    for (;;) {
+        assert_int_equal(cb_hwpc_reader_next(reader, &report, NULL), 0);
+        if (!report)
+            break;
+        for (size_t i = 0; i < report->n_counts && n < 8; i++)
+            values[n++] = report->counts[i].value;
+        report = cb_hwpc_report_free(report);
+    }
+    *ret_duplicates = cb_hwpc_reader_duplicates(reader);
+    reader = cb_hwpc_reader_free(reader);
+    return n;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void a_row_that_comes_twice_counts_once(void **state)
+{
+    static const double kept[] = {1, 2, 3, 6}, last[] = {2, 3, 4, 6};
+    char directory[] = "/tmp/cbw-hwpc-XXXXXX";
+    double values[8] = {0};
+    uint64_t duplicates;
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    put(directory, "core.csv",
+        "timestamp,sensor,target,socket,cpu,A\n"
+        "1000,s,t,0,0,1\n1000,s,t,0,1,2\n1000,s,t,1,0,3\n" /* two CPUs, and another socket's 0 */
+        "1000,s,t,0,0,4\n");
+    put(directory, "more.csv", "timestamp,sensor,target,socket,cpu,A\n1000,s,t,0,0,6\n");
+    assert_int_equal(values_of(directory, false, values, &duplicates), 4);
+    assert_int_equal(duplicates, 1);
+    assert_memory_equal(values, kept, sizeof(kept));
+    assert_int_equal(values_of(directory, true, values, &duplicates), 4);
+    assert_int_equal(duplicates, 1);
+    qsort(values, 4, sizeof(*values), by_value);
+    assert_memory_equal(values, last, sizeof(last));
+    drop(directory, "core.csv");
+    drop(directory, "more.csv");
+    assert_int_equal(rmdir(directory), 0);
+}
+
+static void a_row_that_is_not_utf8_is_bad(void **state)
+{
+    char directory[] = "/tmp/cbw-hwpc-XXXXXX";
+    double values[8];
+    uint64_t duplicates;
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_err err = {0};
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    put(directory, "core.csv", "timestamp,sensor,target,socket,cpu,A\n1000,s,\xff,0,0,1\n");
+    assert_int_equal(cb_hwpc_reader_csv(directory, false, false, &reader, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "core.csv:2: "));
+    put(directory, "core.csv", "");
+    assert_int_equal(values_of(directory, false, values, &duplicates), 0);
     drop(directory, "core.csv");
     assert_int_equal(rmdir(directory), 0);
 }
@@ -315,6 +389,8 @@ int main(void)
         cmocka_unit_test(writes_what_it_read),
         cmocka_unit_test(joins_the_files_of_a_directory_by_time_and_target),
         cmocka_unit_test(names_the_row_that_is_no_csv),
+        cmocka_unit_test(a_row_that_comes_twice_counts_once),
+        cmocka_unit_test(a_row_that_is_not_utf8_is_bad),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
