@@ -169,6 +169,8 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
     if (r == 0)
         r = cb_ingest_targets(ingest, start, frame, pending, err);
     if (r == 0)
+        r = cb_ingest_usage(frame, pending, err);
+    if (r == 0)
         r = attribute(ingest, machine, frame, pending, err);
     if (r < 0) {
         start->n_seen = 0; /* what it said of new targets is not in the batch */
@@ -181,8 +183,8 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
     start->t1_ns = frame->t1_ns > start->t1_ns ? frame->t1_ns : start->t1_ns;
     machine->counts.frames++;
     ingest->n_frames++;
-    ingest->batch_bytes +=
-        pending->frame.result_size + pending->n_targets * sizeof(*pending->targets);
+    ingest->batch_bytes += pending->frame.result_size + pending->usage.size +
+                           pending->n_targets * sizeof(*pending->targets);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formula/ingest_private.h"
+#include "formula/usage.h"
 #include "lib/err.h"
 
 /* ---- the dictionary entries of a frame ---- */
@@ -110,12 +111,41 @@ int cb_ingest_targets(struct cb_ingest *ingest, struct start *start, const struc
     return r < 0 ? r : remember(start, frame, err);
 }
 
+int cb_ingest_usage(const struct cb_frame *frame, struct pending_frame *pending, struct cb_err *err)
+{
+    struct cb_usage usage = {0};
+    char names[CB_USAGE_NAMES_SIZE];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int r;
+
+    if (frame->n_stats < 2) /* the CPU time that is in the result */
+        return 0;
+    r = cb_usage_of_frame(frame, &usage, names, err);
+    if (r == 0 && usage.n_targets)
+        r = cb_usage_pack(&usage, &bytes, &size, err);
+    cb_usage_clear(&usage);
+    if (r < 0 || !bytes)
+        return r;
+    pending->usage = (struct cb_store_usage){.start = pending->frame.start,
+                                             .boot = pending->frame.boot,
+                                             .t0_ns = frame->t0_ns,
+                                             .t1_ns = frame->t1_ns,
+                                             .wall_ns = frame->wall_ns,
+                                             .names = strdup(names),
+                                             .bytes = bytes,
+                                             .size = size};
+    return pending->usage.names ? 0 : cb_err_set(err, ENOMEM, "out of memory");
+}
+
 void cb_ingest_pending_clear(struct pending_frame *pending)
 {
     for (size_t i = 0; i < pending->n_targets; i++)
         free(pending->targets[i].labels);
     free(pending->targets);
     free(pending->bytes);
+    free((void *)(uintptr_t)pending->usage.names);
+    free((void *)(uintptr_t)pending->usage.bytes);
     *pending = (struct pending_frame){0};
 }
 
@@ -168,6 +198,9 @@ static int write_frame(struct cb_ingest *ingest, struct pending_frame *pending,
         r = cb_store_put_frame(ingest->o.store, &pending->frame, now_wall_ns, &pending->frame.id,
                                err);
     pending->stored = r == 0;
+    pending->usage.frame = pending->frame.id;
+    if (r == 0 && pending->usage.names)
+        r = cb_store_put_usage(ingest->o.store, &pending->usage, now_wall_ns, err);
     return r == -EEXIST ? 0 : r;
 }
 

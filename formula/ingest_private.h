@@ -46,6 +46,7 @@ struct pending_frame {
     struct machine *machine;
     struct cb_store_frame frame; /* frame.result is `bytes` */
     uint8_t *bytes;
+    struct cb_store_usage usage; /* names NULL: the frame has none; names and bytes are owned */
     bool stored;
     size_t n_targets; /* changed dictionary entries */
     struct pending_target *targets;
@@ -98,6 +99,9 @@ int cb_ingest_check_key(struct cb_ingest *ingest, struct machine *machine, const
 /* The dictionary entries that a frame brings, and placeholders for targets never heard of. */
 int cb_ingest_targets(struct cb_ingest *ingest, struct start *start, const struct cb_frame *frame,
                       struct pending_frame *pending, struct cb_err *err) cb_must_check;
+/* What containers used besides energy, when the frame has it. */
+int cb_ingest_usage(const struct cb_frame *frame, struct pending_frame *pending,
+                    struct cb_err *err) cb_must_check;
 void cb_ingest_pending_clear(struct pending_frame *pending);
 
 /* An acknowledgement to be sent after the commit. */

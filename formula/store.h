@@ -168,6 +168,34 @@ int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_fram
 int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
                     struct cb_err *err) cb_must_check;
 
+/* ---- what containers use besides energy (usage.h) ---- */
+
+struct cb_store_usage {
+    int64_t frame; /* the id of the frame that brought it */
+    int64_t start, boot;
+    uint64_t t0_ns; /* counters are since then; when storing: the frame's, and the store puts the
+                       end of the row before of the same start in its place */
+    uint64_t t1_ns, wall_ns;
+    const char *names; /* of the columns, separated by commas */
+    const void *bytes; /* cb_usage_pack() */
+    size_t size;
+};
+
+/* Within the transaction of its frame. */
+int cb_store_put_usage(struct cb_store *store, const struct cb_store_usage *usage,
+                       uint64_t heard_wall_ns, struct cb_err *err) cb_must_check;
+
+/* As cb_store_each_frame. */
+typedef int cb_store_each_usage(void *context, const struct cb_store_usage *usage,
+                                struct cb_err *err);
+/* The row of one frame, if it has one. */
+int cb_store_usage_of_frame(struct cb_store *store, int64_t frame, cb_store_each_usage *each,
+                            void *context, struct cb_err *err) cb_must_check;
+/* Of one machine, whose wall time lies in [from, to), by time. */
+int cb_store_usage_by_wall(struct cb_store *store, int64_t machine, uint64_t from_wall_ns,
+                           uint64_t to_wall_ns, cb_store_each_usage *each, void *context,
+                           struct cb_err *err) cb_must_check;
+
 /* ---- what must survive a restart: model snapshots and running totals ---- */
 
 int cb_store_put_snapshot(struct cb_store *store, int64_t machine, const void *bytes, size_t size,

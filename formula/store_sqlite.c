@@ -12,155 +12,6 @@
 #define APPLICATION_ID 0x43425754 /* "CBWT" */
 #define BUSY_MS 5000
 
-/* migrations[v] leads from schema version v to v + 1. Never change one that was released; add one.
- * docs/store.md describes the result. */
-static const char *const migrations[] = {
-    "CREATE TABLE machines("
-    " id INTEGER PRIMARY KEY,"
-    " name TEXT NOT NULL UNIQUE,"
-    " key TEXT NOT NULL DEFAULT '',"
-    " boot INTEGER,"
-    " frames INTEGER NOT NULL DEFAULT 0,"
-    " duplicates INTEGER NOT NULL DEFAULT 0,"
-    " refused INTEGER NOT NULL DEFAULT 0,"
-    " violations INTEGER NOT NULL DEFAULT 0,"
-    " lost_frames INTEGER NOT NULL DEFAULT 0,"
-    " totals_frame INTEGER NOT NULL DEFAULT 0);"
-    "CREATE TABLE boots("
-    " id INTEGER PRIMARY KEY,"
-    " machine INTEGER NOT NULL,"
-    " boot_id TEXT NOT NULL,"
-    " last_t1_ns INTEGER NOT NULL DEFAULT 0,"
-    " last_wall_ns INTEGER NOT NULL DEFAULT 0,"
-    " last_length_ns INTEGER NOT NULL DEFAULT 0,"
-    " heard_wall_ns INTEGER NOT NULL DEFAULT 0,"
-    " UNIQUE(machine, boot_id));"
-    "CREATE INDEX boots_boot_id ON boots(boot_id);"
-    "CREATE TABLE starts("
-    " id INTEGER PRIMARY KEY,"
-    " machine INTEGER NOT NULL,"
-    " boot INTEGER NOT NULL,"
-    " start_id TEXT NOT NULL,"
-    " last_seq INTEGER NOT NULL DEFAULT 0,"
-    " lost_frames INTEGER NOT NULL DEFAULT 0,"
-    " UNIQUE(machine, start_id));"
-    "CREATE TABLE targets("
-    " start INTEGER NOT NULL,"
-    " target INTEGER NOT NULL,"
-    " kind INTEGER NOT NULL,"
-    " known INTEGER NOT NULL,"
-    " container_id TEXT NOT NULL,"
-    " name TEXT NOT NULL,"
-    " image TEXT NOT NULL,"
-    " cgroup TEXT NOT NULL,"
-    " labels TEXT,"
-    " gone_wall_ns INTEGER,"
-    " PRIMARY KEY(start, target)) WITHOUT ROWID;"
-    "CREATE INDEX targets_gone ON targets(gone_wall_ns) WHERE gone_wall_ns IS NOT NULL;"
-    "CREATE TABLE frames("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " machine INTEGER NOT NULL,"
-    " boot INTEGER NOT NULL,"
-    " start INTEGER NOT NULL,"
-    " seq INTEGER NOT NULL,"
-    " t0_ns INTEGER NOT NULL,"
-    " t1_ns INTEGER NOT NULL,"
-    " wall_ns INTEGER NOT NULL,"
-    " result BLOB NOT NULL);"
-    "CREATE UNIQUE INDEX frames_once ON frames(start, seq);"
-    "CREATE INDEX frames_time ON frames(boot, t1_ns);"
-    "CREATE INDEX frames_wall ON frames(machine, wall_ns);"
-    "CREATE TABLE snapshots(machine INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
-    "CREATE TABLE totals("
-    " machine INTEGER NOT NULL,"
-    " identity TEXT NOT NULL,"
-    " socket INTEGER NOT NULL,"
-    " domain INTEGER NOT NULL,"
-    " source INTEGER NOT NULL,"
-    " container_id TEXT NOT NULL,"
-    " name TEXT NOT NULL,"
-    " image TEXT NOT NULL,"
-    " energy_uj INTEGER NOT NULL,"
-    " idle_uj INTEGER NOT NULL,"
-    " system_uj INTEGER NOT NULL,"
-    " unattributed_uj INTEGER NOT NULL,"
-    " source_uncertainty_uj INTEGER NOT NULL,"
-    " param_uj REAL NOT NULL,"
-    " noise2_uj2 REAL NOT NULL,"
-    " cpu_ns INTEGER NOT NULL,"
-    " last_wall_ns INTEGER NOT NULL,"
-    " PRIMARY KEY(machine, identity, socket, domain)) WITHOUT ROWID;"
-    "CREATE TABLE tests("
-    " id TEXT PRIMARY KEY,"
-    " state INTEGER NOT NULL,"
-    " boot INTEGER NOT NULL,"
-    " name TEXT NOT NULL,"
-    " image TEXT NOT NULL,"
-    " args TEXT NOT NULL,"
-    " created_wall_ns INTEGER NOT NULL,"
-    " container_id TEXT,"
-    " begin_ns INTEGER, warmup_ns INTEGER, execution_ns INTEGER, end_ns INTEGER,"
-    " exit_code INTEGER,"
-    " ended_wall_ns INTEGER,"
-    " has_recap INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
-    "CREATE INDEX tests_ripe ON tests(ended_wall_ns) WHERE state = 1 AND has_recap = 0;"
-    "CREATE TABLE recaps("
-    " id INTEGER PRIMARY KEY,"
-    " test TEXT NOT NULL UNIQUE,"
-    " machine TEXT NOT NULL,"
-    " name TEXT NOT NULL,"
-    " begin_wall_ns INTEGER NOT NULL,"
-    " document TEXT NOT NULL);"
-    "CREATE INDEX recaps_begin ON recaps(begin_wall_ns);"
-    "CREATE TABLE queue("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " sink TEXT NOT NULL,"
-    " key TEXT NOT NULL,"
-    " set_aside TEXT,"
-    " UNIQUE(sink, key));",
-    /* 2: when a frame was stored, by this server's clock: retention must not trust a machine's */
-    "ALTER TABLE frames ADD COLUMN heard_wall_ns INTEGER NOT NULL DEFAULT 0;"
-    "UPDATE frames SET heard_wall_ns = wall_ns;"
-    "CREATE INDEX frames_heard ON frames(heard_wall_ns);",
-    /* 3: streams to other stores (store_stream.h), what a sensor says about itself */
-    "CREATE TABLE streams("
-    " sink TEXT PRIMARY KEY,"
-    " active INTEGER NOT NULL,"
-    " frame INTEGER NOT NULL DEFAULT 0,"
-    " place TEXT NOT NULL DEFAULT '',"
-    " lost_frames INTEGER NOT NULL DEFAULT 0,"
-    " set_aside_rows INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
-    "CREATE TABLE stream_marks("
-    " sink TEXT NOT NULL,"
-    " machine INTEGER NOT NULL,"
-    " frame INTEGER NOT NULL,"
-    " part_frame INTEGER NOT NULL,"
-    " part_ns INTEGER NOT NULL,"
-    " boot INTEGER NOT NULL,"
-    " anchor_ns INTEGER NOT NULL,"
-    " any_bin INTEGER NOT NULL,"
-    " high_ns INTEGER NOT NULL,"
-    " last_ns INTEGER NOT NULL,"
-    " last_again INTEGER NOT NULL,"
-    " passes INTEGER NOT NULL,"
-    " PRIMARY KEY(sink, machine)) WITHOUT ROWID;"
-    "CREATE TABLE stream_batches("
-    " sink TEXT PRIMARY KEY,"
-    " rows INTEGER NOT NULL,"
-    " bytes BLOB NOT NULL);"
-    "CREATE TABLE stream_asides("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " sink TEXT NOT NULL,"
-    " wall_ns INTEGER NOT NULL,"
-    " rows INTEGER NOT NULL,"
-    " reason TEXT NOT NULL,"
-    " bytes BLOB NOT NULL);"
-    "ALTER TABLE starts ADD COLUMN missed_ticks INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE machines ADD COLUMN missed_ticks INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE machines ADD COLUMN self_cpu_ns INTEGER NOT NULL DEFAULT 0;",
-};
-#define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
-
 static int errno_of(int code)
 {
     switch (code & 0xff) {
@@ -378,18 +229,18 @@ static int check_version(struct cb_store *store, int *ret_version, struct cb_err
         return r;
     if (application != APPLICATION_ID && (application != 0 || *ret_version != 0))
         return cb_err_set(err, EBADMSG, "store: this is the database of another program");
-    if (*ret_version > SCHEMA_VERSION)
+    if (*ret_version > CB_SQL_SCHEMA_VERSION)
         return cb_err_set(err, EPROTONOSUPPORT,
                           "store: schema version %d was written by a newer cbformula, this one "
                           "knows %d: update it, or use another --state-dir",
-                          *ret_version, SCHEMA_VERSION);
+                          *ret_version, CB_SQL_SCHEMA_VERSION);
     return 0;
 }
 
 static int migrate_one(struct cb_store *store, int version, struct cb_err *err)
 {
     char sql[96];
-    int r = run_text(store, "migrate the schema", migrations[version], err);
+    int r = run_text(store, "migrate the schema", cb_sql_migrations[version], err);
 
     (void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d",
                    APPLICATION_ID, version + 1);
@@ -409,7 +260,7 @@ static int migrate(struct cb_store *store, struct cb_err *err)
     if (r < 0)
         return r;
     r = check_version(store, &version, err);
-    for (; r == 0 && version < SCHEMA_VERSION; version++)
+    for (; r == 0 && version < CB_SQL_SCHEMA_VERSION; version++)
         r = migrate_one(store, version, err);
     return cb_sql_end_mine(store, mine, r, err);
 }
@@ -433,13 +284,13 @@ static int open_connection(struct cb_store *store, const char *path, enum cb_sto
                      "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
                      "PRAGMA journal_size_limit = 67108864",
                      err);
-    if (r == 0 && version != SCHEMA_VERSION && mode == CB_STORE_OWNER)
+    if (r == 0 && version != CB_SQL_SCHEMA_VERSION && mode == CB_STORE_OWNER)
         return migrate(store, err);
-    if (r == 0 && version != SCHEMA_VERSION)
+    if (r == 0 && version != CB_SQL_SCHEMA_VERSION)
         r = cb_err_set(err, EPROTONOSUPPORT,
                        "store: schema version %d is older than this program's %d: start "
                        "'cbformula serve' once, it migrates it",
-                       version, SCHEMA_VERSION);
+                       version, CB_SQL_SCHEMA_VERSION);
     return r;
 }
 

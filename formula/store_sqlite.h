@@ -13,7 +13,12 @@
 
 #include "formula/store.h"
 
-#define MAX_STATEMENTS 96
+#define MAX_STATEMENTS 128
+
+/* To change the schema: one more entry, this number, docs/store.md, and a database of the version
+ * before in tests/fixtures/store. */
+#define CB_SQL_SCHEMA_VERSION 4
+extern const char *const cb_sql_migrations[CB_SQL_SCHEMA_VERSION];
 
 struct cb_store {
     sqlite3 *db;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "formula/recap.h"
 #include "lib/err.h"
@@ -66,28 +67,77 @@ static void refuses_what_a_newer_program_wrote(void **state)
     assert_null(other);
 }
 
-/* What version 1 looked like: without the column that version 2 brought. */
+/* A database of version 2, made by the program of that time (tests/fixtures/store). */
+static void unpack_fixture(const struct store_fixture *f)
+{
+    gzFile from = gzopen("tests/fixtures/store/v2.sqlite.gz", "rb");
+    FILE *to = fopen(f->path, "wb");
+    char buffer[4096];
+    int n;
+
+    assert_true(from && to);
+    while ((n = gzread(from, buffer, sizeof(buffer))) > 0)
+        assert_int_equal(fwrite(buffer, 1, (size_t)n, to), n);
+    assert_int_equal(n, 0);
+    assert_int_equal(gzclose(from), Z_OK);
+    assert_int_equal(fclose(to), 0);
+}
+
+struct sums {
+    size_t n;
+    uint64_t seed, energy_uj, want_uj;
+    struct cb_result result, want;
+};
+
+static int add_up(void *context, const struct cb_store_frame *frame, struct cb_err *err)
+{
+    struct sums *sums = context;
+    uint64_t t0 = (1000 + sums->n++) * 1000000000;
+
+    assert_int_equal(cb_result_unpack(frame->result, frame->result_size, &sums->result, err), 0);
+    fixture_result(&sums->want, &sums->seed, t0, t0 + 1000000000, 2, 2);
+    for (size_t d = 0; d < 2; d++) {
+        sums->energy_uj += sums->result.domains[d].energy_uj;
+        sums->want_uj += sums->want.domains[d].energy_uj;
+    }
+    return 0;
+}
+
 static void migrates_a_database_of_an_older_version(void **state)
 {
     struct store_fixture *f = *state;
-    struct cb_store_start start = store_fixture_start(f->store);
+    struct sums sums = {.seed = 2};
+    struct cb_store_queued queued;
+    struct cb_store_start start;
+    struct cb_store_test test;
     struct cb_store *other = NULL;
-    struct cb_result result = {0};
-    uint64_t seed = 1;
+    uint8_t *model = NULL;
+    char *recap = NULL;
+    size_t size;
 
-    fixture_result(&result, &seed, 100, 200, 1, 1);
-    fixture_put(f->store, &start, 1, &result);
     f->store = cb_store_close(f->store);
-    run_sql(f->path, "DROP INDEX frames_heard; ALTER TABLE frames DROP COLUMN heard_wall_ns;"
-                     "PRAGMA user_version = 1");
+    unpack_fixture(f);
     assert_int_equal(cb_store_open(f->path, CB_STORE_READ, &other, NULL), -EPROTONOSUPPORT);
     f->store = open_again(f, CB_STORE_OWNER);
     start = store_fixture_start(f->store);
-    assert_int_equal(start.last_seq, 1);
-    fixture_result(&result, &seed, 200, 300, 1, 1);
-    fixture_put(f->store, &start, 2, &result);
-    assert_int_equal(cb_store_forget(f->store, FIXTURE_WALL_OFFSET + 201, 100, NULL), 1);
-    cb_result_clear(&result);
+    assert_int_equal(start.last_seq, 300);
+    assert_int_equal(cb_store_frames(f->store, start.boot, 0, INT64_MAX, add_up, &sums, NULL), 0);
+    assert_int_equal(sums.n, 300);
+    assert_true(sums.energy_uj == sums.want_uj && sums.energy_uj > 0);
+    assert_int_equal(cb_store_recap(f->store, "done", &recap, NULL), 0);
+    assert_int_equal(cb_store_test(f->store, "open", &test, NULL), 0);
+    assert_int_equal(test.state, CB_TEST_ENDED);
+    assert_int_equal(cb_store_snapshot(f->store, start.machine, &model, &size, NULL), 0);
+    assert_int_equal(size, 5);
+    assert_int_equal(cb_store_queue_first(f->store, "mongodb", &queued, NULL), 0);
+    assert_string_equal(queued.key, "done");
+    cb_store_queued_clear(&queued);
+    assert_int_equal(
+        cb_store_forget(f->store, FIXTURE_WALL_OFFSET + UINT64_C(1002000000000), 100, NULL), 1);
+    free(model);
+    free(recap);
+    cb_result_clear(&sums.result);
+    cb_result_clear(&sums.want);
 }
 
 static void refuses_the_database_of_another_program(void **state)
