@@ -21,7 +21,8 @@ BIN := $(if $(filter gcc,$(VARIANT)),build/bin,$(B)/bin)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
 	-Wpointer-arith -Wformat=2 -Wvla -Wwrite-strings -Wundef -Wcast-qual
-PKGS := libmongoc-1.0 libbson-1.0 libzmq libcurl sqlite3 libmicrohttpd jansson libcap-ng libzstd zlib
+PKGS := libmongoc-1.0 libbson-1.0 libzmq libcurl sqlite3 libmicrohttpd jansson libcap-ng \
+	libseccomp libzstd zlib
 # -isystem: warnings are about our code, not about the libraries' headers
 PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 # BPF counting is built where its tools are; without them cbsensor says so when it is asked for.
@@ -38,11 +39,11 @@ ALL_CFLAGS = -std=gnu11 -MMD -MP -fno-common -fstack-protector-strong -ffp-contr
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS_lib := -lbson-1.0 -lzmq
 LIBS_bpf := $(if $(filter 1,$(BPF)),-lbpf)
-LIBS_sensor := $(LIBS_lib) $(LIBS_bpf) -lpfm -lcap-ng -lcurl -ljansson -lz
+LIBS_sensor := $(LIBS_lib) $(LIBS_bpf) -lpfm -lcap-ng -lseccomp -lcurl -ljansson -lz
 LIBS_formula := $(LIBS_lib) -lmongoc-1.0 -lcurl -lsqlite3 -lmicrohttpd -ljansson -lzstd -lz
 LIBS_tester := -lcurl -ljansson
-LIBS_all := -lpfm -lcap-ng -lmongoc-1.0 -lbson-1.0 -lzmq -lcurl -lsqlite3 -lmicrohttpd -ljansson \
-	-lzstd -lz $(LIBS_bpf) -lm
+LIBS_all := -lpfm -lcap-ng -lseccomp -lmongoc-1.0 -lbson-1.0 -lzmq -lcurl -lsqlite3 \
+	-lmicrohttpd -ljansson -lzstd -lz $(LIBS_bpf) -lm
 
 PROGRAMS := sensor formula tester
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))

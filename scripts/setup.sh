@@ -21,6 +21,7 @@ libsqlite3-dev lib:sqlite3
 libmicrohttpd-dev lib:libmicrohttpd
 libjansson-dev lib:jansson
 libcap-ng-dev lib:libcap-ng
+libseccomp-dev lib:libseccomp
 libzstd-dev lib:libzstd
 zlib1g-dev lib:zlib
 curl cmd:curl'

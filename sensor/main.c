@@ -24,6 +24,7 @@
 #include "lib/keys.h"
 #include "lib/log.h"
 #include "sensor/cmd_doctor.h"
+#include "sensor/confine.h"
 #include "sensor/options.h"
 #include "sensor/place.h"
 #include "sensor/rights.h"
@@ -376,12 +377,28 @@ static int open_outbox(struct sensor *s, struct cb_err *err)
 
 static int drop_rights(struct sensor *s, struct cb_err *err)
 {
+    const struct cb_rights_needs needs = {
+        .cpu = s->topology.cpus[0],
+        .will_unmount = cb_place_is_mounted_by_us(s->place),
+        .may_use_bpf = strcmp(s->options.count, "perf") != 0,
+        .reads_registers = strcmp(cb_energy_name(s->energy), "msr") == 0,
+    };
     char kept[256];
-    int r = cb_rights_drop(s->topology.cpus[0], cb_place_is_mounted_by_us(s->place),
-                           cb_count_uses_bpf(s->count), kept, sizeof(kept), err);
+    char user[64];
+    int r = cb_rights_drop(&needs, kept, sizeof(kept), err);
 
-    if (r == 0)
-        cb_log_debug("capabilities kept: %s", kept);
+    if (r < 0)
+        return r;
+    cb_rights_user(user, sizeof(user));
+    cb_log_info("running as %s with the capabilities %s", user, kept);
+    if (s->options.no_seccomp)
+        return 0;
+    r = cb_confine(needs.will_unmount, err);
+    if (r == -ENOTSUP) {
+        cb_log_warn("%s: it runs without", err->text);
+        *err = (struct cb_err){0};
+        return 0;
+    }
     return r;
 }
 

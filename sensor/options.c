@@ -151,6 +151,10 @@ const struct cb_opt cb_sensor_opts[] = {
      .arg = "FILE",
      .help = "write the frames as JSON lines to FILE (- is standard output) instead of sending "
              "them"},
+    {.key = "no-seccomp",
+     .type = CB_OPT_BOOL,
+     .offset = AT(no_seccomp),
+     .help = "do not give up the system calls that a running sensor never needs"},
     {.key = "log-level",
      .type = CB_OPT_STRING,
      .offset = AT(log_level),

@@ -38,6 +38,7 @@ struct cb_sensor_options {
     double max_watts;
     uint64_t frames;
     const char *output;
+    bool no_seccomp;
     const char *log_level;
     bool log_json;
     bool print_key;

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench_rate.c - how fast cbsensor can tick: the program itself, with its spool and its link, on
+ * 1000 cgroups at 100 Hz and on 100 at 1 kHz, beside a bare timerfd loop of the same period in the
+ * same seconds. A server on the loopback takes every frame and sees that each begins where the one
+ * before ended: what was missed widens an interval and loses nothing.
+ *
+ * Ten of the cgroups run for 20 us every 5 ms, the others sleep. A row is one run; `broken` counts
+ * frames that do not follow the one before, and ticks that are neither in a frame nor counted as
+ * missed. usage: bench_rate [SECONDS [CBSENSOR]]. Needs root and cgroup v2.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/link.h"
+#include "sensor/place.h"
+
+#define N_WORKERS 10
+#define PARENT "cb-bench"
+
+struct run {
+    const char *count;
+    const char *metrics;
+    size_t cgroups;
+    uint64_t tick_ns;
+};
+
+static const struct run runs[] = {
+    {"perf", "0s", 1000, 10000000}, {"bpf", "0s", 1000, 10000000}, {"bpf", "10s", 1000, 10000000},
+    {"perf", "0s", 100, 1000000},   {"bpf", "0s", 100, 1000000},   {"bpf", "10s", 100, 1000000},
+};
+
+/* What the server and the bare loop saw. */
+struct seen {
+    atomic_bool stop, measuring;
+    uint64_t tick_ns;
+    struct cb_link_server *server;
+    bool begun;
+    uint64_t frames, broken, seq;
+    uint64_t first_t0_ns, last_t1_ns, widest_ns;
+    uint64_t first_missed, last_missed;
+    uint64_t bare_ticks, bare_missed;
+};
+
+struct usage {
+    uint64_t cpu_ns;
+    uint64_t rss_kb;
+    unsigned threads, fds;
+};
+
+static void die(const char *what, const struct cb_err *err)
+{
+    (void)fprintf(stderr, "bench_rate: %s: %s\n", what, err ? err->text : strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+/* ---- cgroups and their work ---- */
+
+static void make_boxes(int dir_fd, size_t n)
+{
+    if (mkdirat(dir_fd, PARENT, 0755) < 0)
+        die("cannot make cgroups", NULL);
+    for (size_t i = 0; i < n; i++) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), PARENT "/b%zu", i);
+        if (mkdirat(dir_fd, path, 0755) < 0)
+            die(path, NULL);
+    }
+}
+
+static void remove_boxes(int dir_fd, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), PARENT "/b%zu", i);
+        (void)unlinkat(dir_fd, path, AT_REMOVEDIR);
+    }
+    (void)unlinkat(dir_fd, PARENT, AT_REMOVEDIR);
+}
+
+_Noreturn static void work(int dir_fd, size_t box)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    char path[64];
+    int fd;
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)snprintf(path, sizeof(path), PARENT "/b%zu/cgroup.procs", box);
+    fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0", 1) != 1)
+        _exit(1);
+    for (;;) {
+        uint64_t end = cb_clock_boot_ns() + 20000;
+
+        while (cb_clock_boot_ns() < end)
+            continue;
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+static void start_workers(int dir_fd, size_t n_boxes, pid_t pids[N_WORKERS])
+{
+    for (size_t i = 0; i < N_WORKERS; i++) {
+        pids[i] = fork();
+        if (pids[i] < 0)
+            die("fork", NULL);
+        if (pids[i] == 0)
+            work(dir_fd, i * n_boxes / N_WORKERS);
+    }
+}
+
+static void stop_workers(const pid_t pids[N_WORKERS])
+{
+    for (size_t i = 0; i < N_WORKERS; i++) {
+        (void)kill(pids[i], SIGKILL);
+        (void)waitpid(pids[i], NULL, 0);
+    }
+}
+
+/* ---- the server ---- */
+
+static void take_frame(struct seen *seen, const struct cb_link_message *m)
+{
+    struct cb_frame frame;
+    struct cb_err err = {0};
+
+    if (cb_frame_decode(m->bytes, m->size, &frame, &err) < 0)
+        die("frame", &err);
+    if (!atomic_load(&seen->measuring)) {
+        seen->begun = false;
+    } else if (!seen->begun) {
+        seen->begun = true;
+        seen->first_t0_ns = frame.t1_ns;
+        seen->first_missed = frame.missed_ticks;
+    } else {
+        uint64_t width_ns = frame.t1_ns - frame.t0_ns;
+
+        seen->broken += frame.t0_ns != seen->last_t1_ns || frame.seq != seen->seq + 1;
+        seen->frames++;
+        seen->last_missed = frame.missed_ticks;
+        if (width_ns > seen->widest_ns)
+            seen->widest_ns = width_ns;
+    }
+    seen->last_t1_ns = frame.t1_ns;
+    seen->seq = frame.seq;
+    cb_frame_clear(&frame);
+}
+
+static void *serve(void *context)
+{
+    struct seen *seen = context;
+
+    while (!atomic_load(&seen->stop)) {
+        struct cb_link_message m;
+        struct cb_err err = {0};
+
+        if (cb_link_server_poll(seen->server, CB_NS_PER_S / 10, -1, &m, &err) < 0)
+            die("server", &err);
+        if (m.kind == CB_LINK_MSG_HELLO && cb_link_server_welcome(seen->server, &m.peer, &err) < 0)
+            die("welcome", &err);
+        if (m.kind != CB_LINK_MSG_FRAME)
+            continue;
+        take_frame(seen, &m);
+        if (cb_link_server_ack(seen->server, &m.peer, m.start_id, m.seq, &err) < 0)
+            die("ack", &err);
+    }
+    return NULL;
+}
+
+/* ---- the bare loop ---- */
+
+static void *loop_barely(void *context)
+{
+    struct seen *seen = context;
+    const struct timespec period = {.tv_nsec = (long)seen->tick_ns};
+    const struct itimerspec spec = {.it_interval = period, .it_value = period};
+    int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
+
+    if (fd < 0 || timerfd_settime(fd, 0, &spec, NULL) < 0)
+        die("timer", NULL);
+    while (!atomic_load(&seen->stop)) {
+        uint64_t expirations = 0;
+
+        if (read(fd, &expirations, sizeof(expirations)) != (ssize_t)sizeof(expirations))
+            die("timer", NULL);
+        if (!atomic_load(&seen->measuring))
+            continue;
+        seen->bare_ticks += expirations;
+        seen->bare_missed += expirations - 1;
+    }
+    (void)close(fd);
+    return NULL;
+}
+
+/* ---- the sensor ---- */
+
+static pid_t start_sensor(const char *program, const struct run *run, const char *endpoint,
+                          const char *state_dir)
+{
+    char tick[32];
+    pid_t pid = fork();
+
+    if (pid < 0)
+        die("fork", NULL);
+    if (pid > 0)
+        return pid;
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    (void)snprintf(tick, sizeof(tick), "%" PRIu64 "us", run->tick_ns / 1000);
+    (void)execl(program, program, "--plain", "--formula", endpoint, "--state-dir", state_dir,
+                "--tick", tick, "--count", run->count, "--metrics", run->metrics, "--hierarchy",
+                "v2", "--cgroup", PARENT "/?*", "--docker-host", "", "--log-level", "err",
+                "--events", "cpu-clock,context-switches,page-faults,cpu-migrations", (char *)NULL);
+    _exit(127);
+}
+
+static uint64_t proc_number(pid_t pid, const char *file, const char *key)
+{
+    char path[64];
+    char line[512];
+    uint64_t value = 0;
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    f = fopen(path, "re");
+    if (!f)
+        die(path, NULL);
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, key, strlen(key)) == 0)
+            value = strtoull(line + strlen(key), NULL, 10);
+    (void)fclose(f);
+    return value;
+}
+
+static unsigned count_fds(pid_t pid)
+{
+    char command[64];
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 20000; fd++) {
+        (void)snprintf(command, sizeof(command), "/proc/%d/fd/%d", (int)pid, fd);
+        n += faccessat(AT_FDCWD, command, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+    return n;
+}
+
+static void take_usage(pid_t pid, struct usage *usage)
+{
+    clockid_t clock;
+    struct timespec ts;
+
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) < 0)
+        die("the sensor has ended", NULL);
+    usage->cpu_ns = (uint64_t)ts.tv_sec * CB_NS_PER_S + (uint64_t)ts.tv_nsec;
+    usage->rss_kb = proc_number(pid, "status", "VmRSS:");
+    usage->threads = (unsigned)proc_number(pid, "status", "Threads:");
+    usage->fds = count_fds(pid);
+}
+
+/* ---- */
+
+static void sleep_ns(uint64_t ns)
+{
+    const struct timespec ts = {.tv_sec = (time_t)(ns / CB_NS_PER_S),
+                                .tv_nsec = (long)(ns % CB_NS_PER_S)};
+
+    (void)nanosleep(&ts, NULL);
+}
+
+static void report(const struct run *run, struct seen *seen, const struct usage *from,
+                   const struct usage *to)
+{
+    uint64_t length_ns = seen->last_t1_ns - seen->first_t0_ns;
+    uint64_t ticks = (length_ns + seen->tick_ns / 2) / seen->tick_ns;
+    uint64_t missed = seen->last_missed - seen->first_missed;
+
+    /* every tick is in a frame or was missed; the two ends may be off by a tick's part */
+    if (seen->frames + missed + 1 < ticks || seen->frames + missed > ticks + 1)
+        seen->broken++;
+    (void)printf("rate way=%s metrics=%s cgroups=%zu hz=%" PRIu64 " ticks=%" PRIu64
+                 " missed=%" PRIu64 " missed_pct=%.3f bare_missed=%" PRIu64
+                 " bare_pct=%.3f widest_ms=%.2f broken=%" PRIu64
+                 " core_pct=%.1f rss_mb=%.1f threads=%u fds=%u\n",
+                 run->count, run->metrics, run->cgroups, CB_NS_PER_S / run->tick_ns, ticks, missed,
+                 100.0 * (double)missed / (double)ticks, seen->bare_missed,
+                 100.0 * (double)seen->bare_missed / (double)(seen->bare_ticks + 1),
+                 (double)seen->widest_ns / 1e6, seen->broken,
+                 100.0 * (double)(to->cpu_ns - from->cpu_ns) / (double)length_ns,
+                 (double)to->rss_kb / 1024, to->threads, to->fds);
+    (void)fflush(stdout);
+}
+
+static void measure(const char *program, const struct run *run, int dir_fd, uint64_t seconds)
+{
+    const struct cb_link_server_options options = {.endpoint = "tcp://127.0.0.1:0", .credit = 512};
+    struct seen seen = {.tick_ns = run->tick_ns};
+    char state_dir[] = "/tmp/cb-bench-rate.XXXXXX";
+    char command[128];
+    struct usage from, to;
+    struct cb_err err = {0};
+    pthread_t threads[2];
+    pid_t workers[N_WORKERS];
+    pid_t sensor;
+
+    if (!mkdtemp(state_dir) || cb_link_server_open(&options, &seen.server, &err) < 0)
+        die("server", &err);
+    make_boxes(dir_fd, run->cgroups);
+    start_workers(dir_fd, run->cgroups, workers);
+    sensor = start_sensor(program, run, cb_link_server_endpoint(seen.server), state_dir);
+    if (pthread_create(&threads[0], NULL, serve, &seen) != 0 ||
+        pthread_create(&threads[1], NULL, loop_barely, &seen) != 0)
+        die("thread", NULL);
+    sleep_ns(2 * CB_NS_PER_S);
+    take_usage(sensor, &from);
+    atomic_store(&seen.measuring, true);
+    sleep_ns(seconds * CB_NS_PER_S);
+    atomic_store(&seen.stop, true);
+    (void)pthread_join(threads[0], NULL);
+    (void)pthread_join(threads[1], NULL);
+    take_usage(sensor, &to);
+    (void)kill(sensor, SIGTERM);
+    (void)waitpid(sensor, NULL, 0);
+    stop_workers(workers);
+    remove_boxes(dir_fd, run->cgroups);
+    seen.server = cb_link_server_close(seen.server);
+    (void)snprintf(command, sizeof(command), "rm -r '%s'", state_dir);
+    if (system(command) != 0)
+        die(command, NULL);
+    report(run, &seen, &from, &to);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 20;
+    const char *program = argc > 2 ? argv[2] : "build/bin/cbsensor";
+    struct cb_place *place = NULL;
+    struct cb_err err = {0};
+    int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (cb_place_open(root_fd, "v2", 0, &place, &err) < 0)
+        die("cannot measure here", &err);
+    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
+        measure(program, &runs[i], cb_place_dir_fd(place), seconds);
+    if (cb_place_close(place, &err) < 0)
+        die("place", &err);
+    (void)close(root_fd);
+    return 0;
+}
