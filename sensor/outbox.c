@@ -228,8 +228,9 @@ static void on_refused(struct cb_outbox *outbox, const struct cb_link_event *eve
     }
     if (cb_spool_refuse(outbox->spool, event->start_id, event->seq))
         cb_log_limited(&outbox->refused_log, LOG_NS, CB_LOG_ERR,
-                       "cbformula refuses frame %" PRIu64 ": %s; it is put aside and counted as "
-                       "lost",
+                       "cbformula refuses frame %" PRIu64
+                       ": %s; it is put aside in the spool's file "
+                       "'refused'",
                        event->seq, event->text);
 }
 
@@ -257,7 +258,7 @@ static void on_event(struct cb_outbox *outbox, const struct cb_link_event *event
     }
 }
 
-/* Say what changed, once; a loss makes the next frame carry its dictionary. */
+/* Say what changed, once; a frame that is missing there makes the next one carry its dictionary. */
 static void report(struct cb_outbox *outbox)
 {
     int trouble = cb_spool_trouble(outbox->spool);
@@ -269,13 +270,11 @@ static void report(struct cb_outbox *outbox)
                        "cannot write the spool: %s; frames are kept in memory meanwhile",
                        strerror(trouble));
     outbox->trouble = trouble;
-    if (lost > outbox->lost_before) {
-        if (lost - outbox->lost_before > refused - outbox->refused_before)
-            cb_log_limited(&outbox->lost_log, LOG_NS, CB_LOG_ERR,
-                           "%" PRIu64 " frames are lost so far: the spool is full or damaged",
-                           lost - refused);
+    if (lost > outbox->lost_before)
+        cb_log_limited(&outbox->lost_log, LOG_NS, CB_LOG_ERR,
+                       "%" PRIu64 " frames are lost so far: the spool is full or damaged", lost);
+    if (lost > outbox->lost_before || refused > outbox->refused_before)
         atomic_store(&outbox->dictionary_wanted, true);
-    }
     outbox->lost_before = lost;
     outbox->refused_before = refused;
 
@@ -287,6 +286,7 @@ static void report(struct cb_outbox *outbox)
         .refused_frames = refused,
         .held_frames = cb_spool_held_frames(outbox->spool),
         .held_bytes = cb_spool_held_bytes(outbox->spool),
+        .memory_frames = outbox->on_disk ? cb_spool_memory_frames(outbox->spool) : 0,
         .sent_frames = outbox->sent,
         .acked_frames = outbox->acked,
     };

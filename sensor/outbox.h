@@ -43,9 +43,10 @@ bool cb_outbox_take_dictionary_wanted(struct cb_outbox *outbox);
 struct cb_outbox_stats {
     bool connected;
     bool refused;            /* the server refuses this sensor; the log says why */
-    uint64_t lost_frames;    /* never acked and no longer held; the refused ones included */
+    uint64_t lost_frames;    /* never acked and no longer held */
     uint64_t refused_frames; /* the server will never take them: put aside in the spool */
     uint64_t held_frames;    /* spooled, not yet acked */
+    uint64_t memory_frames;  /* of these: in memory, for the disk is full or broken */
     uint64_t held_bytes;
     uint64_t sent_frames; /* repeats included */
     uint64_t acked_frames;

@@ -710,7 +710,6 @@ bool cb_spool_refuse(struct cb_spool *spool, const char *start_id, uint64_t seq)
             continue;
         put_aside(spool, flight);
         spool->refused++;
-        spool->lost++;
         flight->done = true;
         land(spool);
         return true;
@@ -738,6 +737,15 @@ uint64_t cb_spool_held_frames(const struct cb_spool *spool)
 uint64_t cb_spool_held_bytes(const struct cb_spool *spool)
 {
     return spool->bytes;
+}
+
+uint64_t cb_spool_memory_frames(const struct cb_spool *spool)
+{
+    uint64_t n = 0;
+
+    for (const struct segment *s = spool->memory_bytes ? spool->head : NULL; s; s = s->next)
+        n += s->memory ? s->records - s->done : 0;
+    return n;
 }
 
 uint64_t cb_spool_lost_frames(const struct cb_spool *spool)

@@ -15,7 +15,7 @@
  *          disk fails (full, broken, read-only), frames are kept in memory up to
  *          CB_SPOOL_MEMORY_BYTES, and the disk is tried again every few seconds.
  * Refused  A frame the receiver will never take is appended to "refused", a file of the same form
- *          and bounded size, and counted.
+ *          and bounded size, and counted on its own: it is not among the lost ones.
  * Threads  one object belongs to one thread; two processes cannot open the same directory.
  */
 #ifndef CB_SENSOR_SPOOL_H
@@ -78,7 +78,9 @@ size_t cb_spool_in_flight(const struct cb_spool *spool);
 uint64_t cb_spool_in_flight_bytes(const struct cb_spool *spool);
 uint64_t cb_spool_held_frames(const struct cb_spool *spool);
 uint64_t cb_spool_held_bytes(const struct cb_spool *spool);
-uint64_t cb_spool_lost_frames(const struct cb_spool *spool); /* refused ones included */
+/* Of those held: not on a disk, so that they end with the process. */
+uint64_t cb_spool_memory_frames(const struct cb_spool *spool);
+uint64_t cb_spool_lost_frames(const struct cb_spool *spool);
 uint64_t cb_spool_refused_frames(const struct cb_spool *spool);
 
 /* The errno of the disk trouble that keeps new frames in memory; 0: all is well. */

@@ -288,7 +288,7 @@ static void a_refused_frame_does_not_hold_up_the_others(void **state)
     }
     stats = wait_empty(server, outbox);
     assert_int_equal(stats.refused_frames, 1);
-    assert_int_equal(stats.lost_frames, 1);
+    assert_int_equal(stats.lost_frames, 0); /* it may be there already, by another sensor */
     assert_int_equal(stats.acked_frames, 3);
     assert_false(stats.refused);
     outbox = cb_outbox_close(outbox, 0);
