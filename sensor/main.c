@@ -29,6 +29,7 @@
 #include "sensor/place.h"
 #include "sensor/rights.h"
 #include "sensor/state.h"
+#include "sensor/synthetic.h"
 #include "sensor/tick.h"
 
 #define SYNC_NS (CB_NS_PER_S / 10)
@@ -423,6 +424,23 @@ static void say_uncounted(void *context, const char *id, const char *path)
                 id, path, cb_place_path(s->place));
 }
 
+/* Nothing of this machine is read: state, keys and link only. */
+static int open_synthetic(struct sensor *s, struct cb_err *err)
+{
+    int r = open_signals(s, err);
+
+    cb_synthetic_boot_id(&s->options.synthetic_spec, s->boot_id);
+    if (r == 0)
+        r = make_start_id(s->start_id, err);
+    if (r == 0)
+        r = open_state(s, err);
+    if (r == 0)
+        r = open_keys(s, err);
+    if (r == 0)
+        r = open_outbox(s, err);
+    return r;
+}
+
 static int open_all(struct sensor *s, struct cb_err *err)
 {
     bool link = !s->options.output;
@@ -501,6 +519,33 @@ static void say_ready(void *context)
                 s->options.output ? s->options.output : s->options.formula);
 }
 
+static void say_synthetic(void *context)
+{
+    const struct sensor *s = context;
+
+    cb_log_warn("ready: '%s' is synthetic (%s): %u containers and all their energy are made up, "
+                "nothing is measured",
+                s->options.name, s->options.synthetic, s->options.synthetic_spec.containers);
+}
+
+static int run_synthetic(struct sensor *s, struct cb_err *err)
+{
+    const struct cb_synthetic_options options = {
+        .spec = &s->options.synthetic_spec,
+        .sensor = s->options.name,
+        .boot_id = s->boot_id,
+        .start_id = s->start_id,
+        .outbox = s->outbox,
+        .tick_ns = s->options.tick_ns,
+        .frames = s->options.frames,
+        .signal_fd = s->signal_fd,
+        .ready = say_synthetic,
+        .context = s,
+    };
+
+    return cb_synthetic_run(&options, err);
+}
+
 static int run(struct sensor *s, struct cb_err *err)
 {
     const struct cb_tick_options options = {
@@ -546,6 +591,7 @@ int main(int argc, char **argv)
     static struct sensor sensor = {
         .root_fd = -1, .signal_fd = -1, .state = {.dir_fd = -1, .lock_fd = -1, .spool_fd = -1}};
     struct cb_err err = {0};
+    bool synthetic;
     int r;
 
     cb_log_init("cbsensor", CB_LOG_INFO, false);
@@ -570,9 +616,10 @@ int main(int argc, char **argv)
         return print_key(&sensor.options, &err) < 0 ? fail(&err) : EXIT_SUCCESS;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return EXIT_FAILURE;
-    r = open_all(&sensor, &err);
+    synthetic = sensor.options.synthetic != NULL;
+    r = synthetic ? open_synthetic(&sensor, &err) : open_all(&sensor, &err);
     if (r == 0)
-        r = run(&sensor, &err);
+        r = synthetic ? run_synthetic(&sensor, &err) : run(&sensor, &err);
     if (r < 0)
         cb_log_err("%s", err.text);
     if (close_all(&sensor) < 0)

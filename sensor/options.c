@@ -151,6 +151,13 @@ const struct cb_opt cb_sensor_opts[] = {
      .arg = "FILE",
      .help = "write the frames as JSON lines to FILE (- is standard output) instead of sending "
              "them"},
+    {.key = "synthetic",
+     .type = CB_OPT_STRING,
+     .offset = AT(synthetic),
+     .arg = "SPEC",
+     .help = "for tests of the way to the stores: measure nothing, make up containers and energy "
+             "(seed=N,containers=50,ledger=FILE); the name must begin with '" CB_SYNTHETIC_PREFIX
+             "', the figures say estimate"},
     {.key = "no-seccomp",
      .type = CB_OPT_BOOL,
      .offset = AT(no_seccomp),
@@ -195,6 +202,23 @@ static bool is_name(const char *name)
     return true;
 }
 
+/* Nobody may take it for a measurement: every row of every store has the name. */
+static int check_synthetic(struct cb_sensor_options *o, struct cb_err *err)
+{
+    int r = cb_synthetic_parse(o->synthetic, &o->synthetic_spec, err);
+
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --synthetic");
+    if (strncmp(o->name, CB_SYNTHETIC_PREFIX, strlen(CB_SYNTHETIC_PREFIX)) != 0)
+        return cb_err_set(err, EINVAL,
+                          "--synthetic makes figures up: --name must begin with '%s', so that they "
+                          "are never taken for a measurement",
+                          CB_SYNTHETIC_PREFIX);
+    if (o->output)
+        return cb_err_set(err, EINVAL, "--synthetic and --output exclude each other");
+    return 0;
+}
+
 static int check(struct cb_sensor_options *o, struct cb_err *err)
 {
     if (cb_log_level_parse(o->log_level, &o->level) < 0)
@@ -212,7 +236,7 @@ static int check(struct cb_sensor_options *o, struct cb_err *err)
                           o->name);
     if (o->insecure && !o->plain)
         return cb_err_set(err, EINVAL, "--insecure goes with --plain only");
-    return 0;
+    return o->synthetic ? check_synthetic(o, err) : 0;
 }
 
 int cb_sensor_options_parse(int argc, char **argv, struct cb_sensor_options *ret_options,

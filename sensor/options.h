@@ -11,6 +11,7 @@
 #include "lib/config.h"
 #include "lib/frame.h"
 #include "lib/log.h"
+#include "sensor/synthetic.h"
 
 struct cb_err;
 
@@ -38,6 +39,7 @@ struct cb_sensor_options {
     double max_watts;
     uint64_t frames;
     const char *output;
+    const char *synthetic;
     bool no_seccomp;
     const char *log_level;
     bool log_json;
@@ -49,6 +51,7 @@ struct cb_sensor_options {
     /* filled by cb_sensor_options_parse() */
     enum cb_log_level level;
     char host_name[CB_NAME_SIZE];
+    struct cb_synthetic_spec synthetic_spec;
 };
 
 extern const struct cb_opt cb_sensor_opts[];
