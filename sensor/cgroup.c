@@ -226,6 +226,9 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
     if (cb_cgroup_id_parse(name, found.container_id)) {
         found.kind = CB_TARGET_CONTAINER;
         node->target = true;
+    } else if ((found.runtime = cb_cgroup_id_guest(w->path, found.name))) {
+        found.kind = CB_TARGET_CONTAINER;
+        node->target = true;
     } else if (matches(w)) {
         found.kind = CB_TARGET_CGROUP;
         node->target = true;

@@ -4,8 +4,8 @@
  *
  * Source   the directories of one hierarchy, watched by inotify(7); rescanned now and then, for
  *          what a full queue or a used-up number of watches hid.
- * Targets  the topmost cgroup of each container (cgroup_id.h) and the topmost one that matches a
- *          pattern. What lies below a target is part of it: counts include descendants.
+ * Targets  the topmost cgroup of each container and guest (cgroup_id.h) and the topmost one that
+ *          matches a pattern. What lies below a target is part of it: counts include descendants.
  * Threads  one object belongs to one thread, which also gets the callbacks.
  */
 #ifndef CB_SENSOR_CGROUP_H
@@ -25,7 +25,9 @@ struct cb_cgroup_found {
     const char *path;                        /* below the hierarchy, "/docker/<id>" */
     char container_id[CB_CONTAINER_ID_SIZE]; /* "" for a plain cgroup */
     enum cb_target_kind kind;
-    int dir_fd; /* borrowed for the call */
+    const char *runtime;           /* of a guest (cgroup_id.h), else NULL */
+    char name[CB_GUEST_NAME_SIZE]; /* of a guest */
+    int dir_fd;                    /* borrowed for the call */
 };
 
 struct cb_cgroup_options {

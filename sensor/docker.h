@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * docker.h - name, image and labels of a container, asked for in a thread of its own so that no
- * tick waits for an engine.
+ * tick waits for an engine; and asked for again when the engine says that it was renamed.
  *
  * Source   GET /containers/<id>/json of the Docker Engine API (Podman's answers the same) over a
- *          unix socket; where that does not answer, <root>/var/lib/docker/containers/<id>/
- *          config.v2.json. Neither is needed: an unknown container is counted without its name.
+ *          unix socket; where that does not answer, the runtimes' files (container_files.h).
+ *          Neither is needed: an unknown container is counted without its name. Renames come
+ *          from GET /events; after a break the stream is taken up where it ended.
  * Threads  all calls from one thread, beside the thread inside.
  */
 #ifndef CB_SENSOR_DOCKER_H
@@ -16,6 +17,7 @@
 
 #include "lib/cleanup.h"
 #include "sensor/cgroup_id.h"
+#include "sensor/container_text.h"
 
 struct cb_err;
 struct cb_docker;
@@ -23,7 +25,7 @@ struct cb_docker;
 struct cb_docker_answer {
     char id[CB_CONTAINER_ID_SIZE];
     bool found;
-    char *name, *image, *labels; /* the owner frees them; NULL: unknown. labels: a JSON object */
+    struct cb_container_text text;
 };
 
 /* @host is "unix:///path" ("": files only). @root_fd is borrowed until close. -EINVAL: another kind
@@ -32,20 +34,20 @@ int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,
                    struct cb_err *err) cb_must_check;
 struct cb_docker *cb_docker_close(struct cb_docker *docker);
 
-/* Ask for a container's text. False: too many questions are waiting; ask again later. */
-bool cb_docker_ask(struct cb_docker *docker, const char *id);
+/* Ask for a container's text; @cgroup is its path below the hierarchy. False: too many questions
+ * are waiting; ask again later. */
+bool cb_docker_ask(struct cb_docker *docker, const char *id, const char *cgroup);
 
 /* Readable when an answer waits. */
 int cb_docker_fd(const struct cb_docker *docker);
 
-/* The next answer, the caller's from then on; false: none. Never blocks. */
+/* The next answer, the caller's from then on; false: none. Never blocks. An answer may come for a
+ * container that was not asked for: it has a new name. */
 bool cb_docker_take(struct cb_docker *docker, struct cb_docker_answer *ret_answer);
 
 void cb_docker_answer_fini(struct cb_docker_answer *answer);
 
-/* Name, image and labels from what the API or the file says. Fields of another form than expected
- * or too long for a frame stay NULL. -EINVAL: not a JSON object. */
-int cb_docker_parse(const char *json, size_t size, struct cb_docker_answer *answer,
-                    struct cb_err *err) cb_must_check;
+/* The container that a line of GET /events says was renamed. */
+bool cb_docker_parse_rename(const char *line, size_t size, char ret_id[CB_CONTAINER_ID_SIZE]);
 
 #endif

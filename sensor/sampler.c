@@ -208,6 +208,16 @@ static void measure_target(struct cb_sampler *s, struct target *t, const char *p
         cb_log_debug("%s has no container metrics: %s", path, err.text);
 }
 
+/* A guest's path tells all there is to know of it. */
+static void name_guest(struct target *t, const struct cb_cgroup_found *found)
+{
+    if (!found->runtime)
+        return;
+    t->name = strdup(found->name);
+    if (asprintf(&t->labels, "{\"cbwatts.runtime\":\"%s\"}", found->runtime) < 0)
+        t->labels = NULL;
+}
+
 void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 {
     struct cb_sampler *s = context;
@@ -230,10 +240,11 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
     t->kind = found->kind;
     t->text_due = true;
     memcpy(t->container_id, found->container_id, sizeof(t->container_id));
+    name_guest(t, found);
     count_target(s, t, found);
     measure_target(s, t, found->path);
     if (t->container_id[0] && s->options.docker)
-        t->text_open = cb_docker_ask(s->options.docker, t->container_id);
+        t->text_open = cb_docker_ask(s->options.docker, t->container_id, t->cgroup);
     s->targets[s->n_targets++] = t;
     cb_log_debug("target %u has come: %s", t->id, t->cgroup);
     return t;
@@ -277,9 +288,9 @@ void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
         free(t->name);
         free(t->image);
         free(t->labels);
-        t->name = cb_take(answer->name);
-        t->image = cb_take(answer->image);
-        t->labels = cb_take(answer->labels);
+        t->name = cb_take(answer->text.name);
+        t->image = cb_take(answer->text.image);
+        t->labels = cb_take(answer->text.labels);
         t->text_due = true;
         break;
     }
@@ -292,7 +303,7 @@ void cb_sampler_ask_again(struct cb_sampler *s)
         struct target *t = s->targets[i];
 
         if (t->container_id[0] && !t->name && !t->text_open && !t->gone)
-            t->text_open = cb_docker_ask(s->options.docker, t->container_id);
+            t->text_open = cb_docker_ask(s->options.docker, t->container_id, t->cgroup);
     }
 }
 

@@ -77,6 +77,18 @@ ok "no time is missing between the frames" told plain \
 ok "the machine did at least what its parts did" told plain \
   "all(x['machine']['stats']['cpu_ns'] >= sum(t['stats'].get('cpu_ns', 0) for t in x['targets']) for x in f)"
 
+# A rename is followed while the container runs
+sensor renamed --tick 100ms
+box=$(container before "" 'sleep 20')
+api POST "/containers/$box/start"
+named() { [ -s "$T/renamed.json" ] && grep -q "\"name\": *\"$1\"" "$T/renamed.json"; }
+ok "the container is known by its first name" wait_for 10 named before
+api POST "/containers/$box/rename?name=after"
+ok "and by its new one while it runs" wait_for 10 named after
+api DELETE "/containers/$box?force=1"
+stop renamed
+ok "it is one target all the while" told renamed "sum(t.get('container_id') == '$box' for t in text.values()) == 1"
+
 # Mounting perf_event, which no other test may find here
 if grep -q ' - cgroup .*perf_event' /proc/self/mountinfo; then
   skip "perf_event is mounted and unmounted" "it is mounted here already"

@@ -157,6 +157,63 @@ static void takes_the_topmost_cgroup_of_a_container_only(void **state)
     assert_int_equal(told.n, 4);
 }
 
+/* The layouts of tests/fixtures/runtimes/PROVENANCE.md, all on one machine. */
+static void finds_the_containers_and_guests_of_every_runtime_once(void **state)
+{
+#define POD "8c8e3b52_1f0a_4f9e_9d6b_0d7f6f5a4c3b"
+    static const char *const targets[] = {
+        "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" POD
+        ".slice/cri-containerd-" A ".scope",
+        "kubepods.slice/kubepods-pod" POD ".slice/crio-" B ".scope",
+        "machine.slice/libpod-" A ".scope",
+        "user.slice/user-1000.slice/user@1000.service/user.slice/docker-" A ".scope",
+        "system.slice/docker-" B ".scope",
+        "k8s.io/" A,
+        "lxc.payload.web",
+        "lxc.payload/db",
+        "machine.slice/machine-qemu\\x2d3\\x2dvm.scope",
+        "machine/qemu-1-vm.libvirt-qemu",
+    };
+    static const char *const others[] = {
+        "kubepods.slice/kubepods-pod" POD ".slice/crio-conmon-" B ".scope",
+        "machine.slice/libpod-conmon-" A ".scope",
+        "lxc.monitor.web",
+        "lxc.monitor/db",
+        "lxc.pivot",
+        "system.slice/ssh.service",
+        "user.slice/user-1000.slice/session-1.scope",
+    };
+    static const char *const below[] = {
+        "machine.slice/libpod-" A ".scope/container",
+        "lxc.payload.web/.lxc",
+        "lxc.payload.web/docker/" B,
+        "machine.slice/machine-qemu\\x2d3\\x2dvm.scope/libvirt/vcpu0",
+    };
+    const size_t n = sizeof(targets) / sizeof(targets[0]);
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    for (size_t i = 0; i < n / 2; i++)
+        make(root, targets[i]);
+    watch = open_watch(root, 0, NULL);
+    for (size_t i = n / 2; i < n; i++)
+        make(root, targets[i]);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        make(root, others[i]);
+    for (size_t i = 0; i < sizeof(below) / sizeof(below[0]); i++)
+        make(root, below[i]);
+    (void)cb_cgroup_watch_process(watch);
+    for (size_t i = 0; i < n; i++) {
+        char line[300];
+
+        (void)snprintf(line, sizeof(line), "+/%s", targets[i]);
+        assert_true(was_told(line));
+    }
+    assert_int_equal(told.n, n);
+    assert_false(cb_cgroup_watch_rescan(watch));
+    close_watch(root, watch);
+}
+
 static void counts_plain_cgroups_that_match_a_pattern(void **state)
 {
     static const char *const patterns[] = {"work/*", "system.slice/*.service"};
@@ -296,6 +353,7 @@ int main(void)
         TEST(finds_what_is_there_and_what_comes),
         TEST(finds_a_container_below_parents_that_are_new_too),
         TEST(takes_the_topmost_cgroup_of_a_container_only),
+        TEST(finds_the_containers_and_guests_of_every_runtime_once),
         TEST(counts_plain_cgroups_that_match_a_pattern),
         TEST(tells_a_directory_made_anew_from_the_old_one),
         TEST(a_short_life_leaves_nothing_behind),

@@ -2,10 +2,12 @@
 /* test_docker.c - sensor/docker.c against files and a made-up engine on a unix socket. The texts
  * are cut from what Docker 20.10.24 answered on the build machine (2026-11-22). */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@
 #include "lib/err.h"
 #include "lib/frame.h"
 #include "sensor/docker.h"
+#include "sensor/fsread.h"
 #include "tests/support/fake_root.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -27,67 +30,6 @@
 #define JSON                                                                                       \
     "{\"Id\":\"" A "\",\"Name\":\"/web\",\"State\":{\"Running\":true},"                            \
     "\"Config\":{\"Hostname\":\"a\",\"Image\":\"cb/busy\",\"Labels\":{\"a\":\"b\",\"n\":1}}}"
-
-static int parse(const char *json, struct cb_docker_answer *answer)
-{
-    *answer = (struct cb_docker_answer){0};
-    return cb_docker_parse(json, strlen(json), answer, NULL);
-}
-
-static void takes_name_image_and_labels(void **state)
-{
-    struct cb_docker_answer answer;
-
-    (void)state;
-    assert_int_equal(parse(JSON, &answer), 0);
-    assert_true(answer.found);
-    assert_string_equal(answer.name, "web");
-    assert_string_equal(answer.image, "cb/busy");
-    assert_string_equal(answer.labels, "{\"a\":\"b\"}");
-    cb_docker_answer_fini(&answer);
-}
-
-static void leaves_unknown_what_has_another_form(void **state)
-{
-    static const char *const odd[] = {
-        "{}",
-        "{\"Name\":5,\"Config\":[]}",
-        "{\"Name\":\"/\",\"Config\":{\"Image\":\"\",\"Labels\":null}}",
-        "{\"Config\":{\"Labels\":{}}}",
-    };
-    struct cb_docker_answer answer;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
-        assert_int_equal(parse(odd[i], &answer), 0);
-        assert_null(answer.name);
-        assert_null(answer.image);
-        assert_null(answer.labels);
-    }
-}
-
-static void refuses_what_is_no_object(void **state)
-{
-    static const char *const bad[] = {"", "[]", "5", "{", "{\"Name\":\"\\u0000\"}", "{}{}"};
-    struct cb_docker_answer answer;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_int_equal(parse(bad[i], &answer), -EINVAL);
-        assert_false(answer.found);
-    }
-}
-
-static void leaves_out_what_is_too_long_for_a_frame(void **state)
-{
-    static char json[CB_FRAME_MAX_TEXT + 100];
-    struct cb_docker_answer answer;
-
-    (void)state;
-    (void)snprintf(json, sizeof(json), "{\"Name\":\"%0*d\"}", CB_FRAME_MAX_TEXT, 1);
-    assert_int_equal(parse(json, &answer), 0);
-    assert_null(answer.name);
-}
 
 /* ---- the thread ---- */
 
@@ -111,13 +53,13 @@ static void reads_dockers_own_file(void **state)
     fake_root_put(root, "var/lib/docker/containers/" A "/config.v2.json", "%s", JSON);
     assert_int_equal(cb_docker_open(root->fd, "", &docker, NULL), 0);
     assert_false(cb_docker_take(docker, &answer));
-    assert_true(cb_docker_ask(docker, A));
+    assert_true(cb_docker_ask(docker, A, "/docker/" A));
     answer = wait_answer(docker);
     assert_string_equal(answer.id, A);
     assert_true(answer.found);
-    assert_string_equal(answer.name, "web");
+    assert_string_equal(answer.text.name, "web");
     cb_docker_answer_fini(&answer);
-    assert_true(cb_docker_ask(docker, B));
+    assert_true(cb_docker_ask(docker, B, "/docker/" B));
     answer = wait_answer(docker);
     assert_string_equal(answer.id, B);
     assert_false(answer.found);
@@ -126,30 +68,61 @@ static void reads_dockers_own_file(void **state)
     docker = cb_docker_close(docker);
 }
 
+/* A made-up engine: answers each connection by the path asked for, until it is stopped. */
 struct engine {
     int listen_fd;
-    const char *reply; /* NULL: hang up at once */
-    char request[1024];
+    const char *reply;         /* to /containers/...; NULL: hang up at once */
+    const char *events;        /* what /events streams; NULL: it is unknown */
+    char request[1024];        /* the last one for a container */
+    char events_request[1024]; /* the last one for events */
+    atomic_int n_events_requests;
     pthread_t thread;
 };
+
+static void read_request(int fd, char *request, size_t size)
+{
+    size_t n = 0;
+
+    while (n + 1 < size && !strstr(request, "\r\n\r\n")) {
+        ssize_t got = read(fd, request + n, size - 1 - n);
+
+        if (got <= 0)
+            return;
+        n += (size_t)got;
+        request[n] = '\0';
+    }
+}
+
+static void answer_events(struct engine *engine, int fd)
+{
+    char head[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
+
+    if (engine->events) {
+        (void)!write(fd, head, strlen(head));
+        (void)!write(fd, engine->events, strlen(engine->events));
+    }
+    atomic_fetch_add(&engine->n_events_requests, 1);
+}
 
 static void *serve(void *context)
 {
     struct engine *engine = context;
-    int fd = accept(engine->listen_fd, NULL, NULL);
-    size_t n = 0;
+    int fd;
 
-    while (fd >= 0 && n + 1 < sizeof(engine->request) && !strstr(engine->request, "\r\n\r\n")) {
-        ssize_t got = read(fd, engine->request + n, sizeof(engine->request) - 1 - n);
+    while ((fd = accept(engine->listen_fd, NULL, NULL)) >= 0) {
+        char request[1024] = "";
 
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    if (fd >= 0 && engine->reply)
-        (void)!write(fd, engine->reply, strlen(engine->reply));
-    if (fd >= 0)
+        read_request(fd, request, sizeof(request));
+        if (strncmp(request, "GET /events", 11) == 0) {
+            memcpy(engine->events_request, request, sizeof(request));
+            answer_events(engine, fd);
+        } else {
+            memcpy(engine->request, request, sizeof(request));
+            if (engine->reply)
+                (void)!write(fd, engine->reply, strlen(engine->reply));
+        }
         (void)close(fd);
+    }
     return NULL;
 }
 
@@ -167,6 +140,7 @@ static void start_engine(struct engine *engine, const struct fake_root *root, ch
 
 static void stop_engine(struct engine *engine)
 {
+    (void)shutdown(engine->listen_fd, SHUT_RDWR);
     assert_int_equal(pthread_join(engine->thread, NULL), 0);
     (void)close(engine->listen_fd);
 }
@@ -181,7 +155,7 @@ static struct cb_docker_answer ask_engine(struct fake_root *root, const char *re
     *engine = (struct engine){.reply = reply};
     start_engine(engine, root, host);
     assert_int_equal(cb_docker_open(root->fd, host, &docker, NULL), 0);
-    assert_true(cb_docker_ask(docker, A));
+    assert_true(cb_docker_ask(docker, A, "/docker/" A));
     answer = wait_answer(docker);
     docker = cb_docker_close(docker);
     stop_engine(engine);
@@ -199,7 +173,7 @@ static void asks_the_engine_first(void **state)
     (void)snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
                    strlen(JSON), JSON);
     answer = ask_engine(root, reply, &engine);
-    assert_string_equal(answer.name, "web");
+    assert_string_equal(answer.text.name, "web");
     assert_non_null(strstr(engine.request, "GET /containers/" A "/json HTTP/1.1"));
     cb_docker_answer_fini(&answer);
 }
@@ -221,10 +195,80 @@ static void takes_the_file_when_the_engine_is_of_no_help(void **state)
         struct cb_docker_answer answer = ask_engine(root, replies[i], &engine);
 
         assert_true(answer.found);
-        assert_string_equal(answer.name, "file");
+        assert_string_equal(answer.text.name, "file");
         cb_docker_answer_fini(&answer);
         assert_int_equal(unlinkat(root->fd, "docker.sock", 0), 0);
     }
+}
+
+#define EVENT(action, id)                                                                          \
+    "{\"Type\":\"container\",\"Action\":\"" action "\",\"Actor\":{\"ID\":\"" id "\"}}\n"
+
+static void asks_again_for_a_container_that_was_renamed(void **state)
+{
+    struct fake_root *root = *state;
+    struct engine engine = {.events = "rubbish\n" EVENT("die", B) EVENT("rename", A)};
+    struct cb_docker *docker = NULL;
+    struct cb_docker_answer answer;
+    char reply[1024];
+    char host[128];
+
+    (void)snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+                   strlen(JSON), JSON);
+    engine.reply = reply;
+    start_engine(&engine, root, host);
+    assert_int_equal(cb_docker_open(root->fd, host, &docker, NULL), 0);
+    answer = wait_answer(docker); /* nobody asked */
+    assert_string_equal(answer.id, A);
+    assert_string_equal(answer.text.name, "web");
+    cb_docker_answer_fini(&answer);
+    docker = cb_docker_close(docker);
+    stop_engine(&engine);
+    assert_non_null(strstr(engine.events_request, "GET /events?since="));
+    assert_non_null(strstr(engine.events_request, "%22rename%22"));
+    assert_int_equal(atomic_load(&engine.n_events_requests), 1); /* not at once again */
+}
+
+static void takes_the_pods_uid_from_the_path_when_nobody_knows_more(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_docker *docker = NULL;
+    struct cb_docker_answer answer;
+
+    assert_int_equal(cb_docker_open(root->fd, "", &docker, NULL), 0);
+    assert_true(
+        cb_docker_ask(docker, A, "/kubepods/burstable/pod8c8e3b52-1f0a-4f9e-9d6b-0d7f6f5a4c3b/" A));
+    answer = wait_answer(docker);
+    assert_true(answer.found);
+    assert_null(answer.text.name);
+    assert_string_equal(answer.text.labels,
+                        "{\"io.kubernetes.pod.uid\":\"8c8e3b52-1f0a-4f9e-9d6b-0d7f6f5a4c3b\"}");
+    cb_docker_answer_fini(&answer);
+    docker = cb_docker_close(docker);
+}
+
+static void knows_a_rename_from_other_lines(void **state)
+{
+    static const char *const others[] = {
+        "",
+        "{}",
+        "[]",
+        "{\"Type\":\"container\",\"Action\":\"rename\"}",
+        "{\"Type\":\"image\",\"Action\":\"rename\",\"Actor\":{\"ID\":\"" A "\"}}",
+        "{\"Type\":\"container\",\"Action\":\"rename\",\"Actor\":{\"ID\":\"../x\"}}",
+        "{\"Type\":\"container\",\"Action\":\"rename\",\"Actor\":{\"ID\":\"docker-" A ".scope\"}}",
+    };
+    char id[CB_CONTAINER_ID_SIZE];
+    cb_auto_free char *line = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(cb_docker_parse_rename(others[i], strlen(others[i]), id));
+    assert_int_equal(
+        cb_fsread_all(AT_FDCWD, "tests/fixtures/runtimes/podman-event.json", 65536, &line, NULL),
+        0);
+    assert_true(cb_docker_parse_rename(line, strlen(line), id));
+    assert_string_equal(id, "4cd06fd832947f9d269fe60077ab37614d8d5d640a723edf0009af7e68dfa49a");
 }
 
 static void a_slow_engine_does_not_hold_up_the_end(void **state)
@@ -242,7 +286,7 @@ static void a_slow_engine_does_not_hold_up_the_end(void **state)
     assert_int_equal(listen(listen_fd, 5), 0); /* and never an accept */
     assert_int_equal(cb_docker_open(root->fd, host, &docker, NULL), 0);
     for (int i = 0; i < 100; i++)
-        assert_true(cb_docker_ask(docker, A));
+        assert_true(cb_docker_ask(docker, A, "/docker/" A));
     docker = cb_docker_close(docker);
     (void)close(listen_fd);
     assert_int_equal(count_open_fds(), fds_before);
@@ -257,7 +301,7 @@ static void holds_no_more_questions_than_it_can(void **state)
     /* the thread works them off meanwhile, so more than the room may pass, but never block */
     assert_int_equal(cb_docker_open(root->fd, "", &docker, NULL), 0);
     for (size_t i = 0; i < 20000; i++)
-        asked += cb_docker_ask(docker, B);
+        asked += cb_docker_ask(docker, B, "/docker/" B);
     assert_in_range(asked, 4096, 20000);
     docker = cb_docker_close(docker);
 }
@@ -282,12 +326,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_name_image_and_labels),
-        cmocka_unit_test(leaves_unknown_what_has_another_form),
-        cmocka_unit_test(refuses_what_is_no_object),
-        cmocka_unit_test(leaves_out_what_is_too_long_for_a_frame),
         TEST(reads_dockers_own_file),
         TEST(asks_the_engine_first),
+        TEST(asks_again_for_a_container_that_was_renamed),
+        TEST(takes_the_pods_uid_from_the_path_when_nobody_knows_more),
+        cmocka_unit_test(knows_a_rename_from_other_lines),
         TEST(takes_the_file_when_the_engine_is_of_no_help),
         TEST(a_slow_engine_does_not_hold_up_the_end),
         TEST(holds_no_more_questions_than_it_can),

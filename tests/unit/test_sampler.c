@@ -409,8 +409,8 @@ static void a_name_that_comes_later_is_told_again(void **state)
     f = read_frame(p, false);
     assert_null(f->targets[0].name);
     cb_sampler_done(p->sampler, true);
-    answer.name = strdup("web");
-    answer.image = strdup("cb/busy");
+    answer.text.name = strdup("web");
+    answer.text.image = strdup("cb/busy");
     cb_sampler_text(p->sampler, &answer);
     f = read_frame(p, false);
     assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT);
