@@ -15,9 +15,24 @@
 
 #define MAX_SOCKETS 64
 #define MAX_EVENTS (CB_FRAME_MAX_EVENTS - 1) /* one is kept for time_running */
-#define MAX_TIMES 200000                     /* remembered time pairs; more: begin anew */
+#define MAX_TIMES 4000000                    /* remembered times; more: the older half goes */
 #define TIME_EVENT "time_running"
 #define RAPL_QUANTUM_UJ 61
+
+#define SWEEP_TICKS 1024 /* so often targets are forgotten that ... */
+#define UNSEEN_TICKS 600 /* ... did not come for so long */
+
+/* A target's id is never given again; one that was forgotten gets another. */
+struct known_target {
+    char *name;
+    uint32_t id;
+    uint64_t seen; /* seq of the last frame it was in */
+};
+
+/* Hash of (target, group, socket, CPU) to the last value; what is not renewed goes in time. */
+struct last_times {
+    struct cb_map recent, before;
+};
 
 enum time_kind { TIME_UNKNOWN, TIME_PER_TICK, TIME_CUMULATIVE };
 
@@ -35,7 +50,7 @@ struct cb_hwpc_framer {
     double last_enabled_ns; /* 0: none */
     unsigned backwards;     /* how often in a row a sum went back */
     enum time_kind kind;
-    struct cb_map enabled, running; /* hash of (target, group, socket, CPU) to the last value */
+    struct last_times enabled, running;
     /* CPU time as a weight */
     bool time_differs, time_too_long;
     /* names, in the order of their first appearance */
@@ -43,8 +58,9 @@ struct cb_hwpc_framer {
     char *events[MAX_EVENTS];
     uint8_t event_group[MAX_EVENTS];
     char *groups[CB_FRAME_MAX_GROUPS];
-    char **targets; /* id - 1 */
-    struct cb_map target_ids;
+    struct known_target *targets;
+    struct cb_map target_index; /* by the hash of the name */
+    uint32_t last_id;
     size_t n_sockets;
     struct energy_sum energy[MAX_SOCKETS][2];
     /* the frame */
@@ -57,6 +73,19 @@ struct cb_hwpc_framer {
     uint64_t *counts, *enabled_ns, *running_ns;
     double *sums; /* beside counts */
 };
+
+/* What came since the last turn is kept until the next. */
+static void turn(struct last_times *times)
+{
+    cb_map_clear(&times->before);
+    times->before = times->recent;
+    times->recent = (struct cb_map){0};
+}
+
+static bool last_time(const struct last_times *times, uint64_t key, uint64_t *ret_value)
+{
+    return cb_map_get(&times->recent, key, ret_value) || cb_map_get(&times->before, key, ret_value);
+}
 
 int cb_hwpc_framer_new(const struct cb_hwpc_join_options *options, const char *name,
                        struct cb_hwpc_framer **ret_framer, struct cb_err *err)
@@ -81,11 +110,13 @@ struct cb_hwpc_framer *cb_hwpc_framer_free(struct cb_hwpc_framer *framer)
         for (size_t i = 0; i < framer->n_groups; i++)
             free(framer->groups[i]);
         for (size_t i = 0; i < framer->n_targets; i++)
-            free(framer->targets[i]);
+            free(framer->targets[i].name);
         free(framer->targets);
-        cb_map_clear(&framer->enabled);
-        cb_map_clear(&framer->running);
-        cb_map_clear(&framer->target_ids);
+        turn(&framer->enabled);
+        turn(&framer->enabled);
+        turn(&framer->running);
+        turn(&framer->running);
+        cb_map_clear(&framer->target_index);
         free(framer->frame_targets);
         free(framer->counts);
         free(framer->enabled_ns);
@@ -186,31 +217,71 @@ static int learn_names(struct cb_hwpc_framer *framer, const struct cb_hwpc_repor
     return r;
 }
 
+static int put_index(struct cb_hwpc_framer *framer, size_t index, struct cb_err *err)
+{
+    uint64_t key = hash(0, framer->targets[index].name), taken;
+
+    while (cb_map_get(&framer->target_index, key, &taken))
+        key++;
+    if (cb_map_put(&framer->target_index, key, index) < 0)
+        return cb_err_set(err, ENOMEM, "out of memory for a target");
+    return 0;
+}
+
 static int target_id(struct cb_hwpc_framer *framer, const char *name, uint32_t *ret_id,
                      struct cb_err *err)
 {
+    struct known_target fresh = {.seen = framer->seq};
     uint64_t key = hash(0, name), index;
+    int r;
 
-    for (; cb_map_get(&framer->target_ids, key, &index); key++) {
-        if (strcmp(framer->targets[index], name) == 0) {
-            *ret_id = (uint32_t)index + 1;
+    for (; cb_map_get(&framer->target_index, key, &index); key++) {
+        if (strcmp(framer->targets[index].name, name) == 0) {
+            framer->targets[index].seen = framer->seq;
+            *ret_id = framer->targets[index].id;
             return 0;
         }
     }
     if (framer->n_targets == framer->room_targets) {
         size_t room = framer->room_targets ? framer->room_targets * 2 : 16;
-        char **targets = realloc(framer->targets, room * sizeof(char *));
+        struct known_target *targets = realloc(framer->targets, room * sizeof(*targets));
 
         if (!targets)
             return cb_err_set(err, ENOMEM, "out of memory for a target");
         framer->targets = targets;
         framer->room_targets = room;
     }
-    index = framer->n_targets;
-    if (cb_map_put(&framer->target_ids, key, index) < 0)
+    fresh.name = strdup(name);
+    if (!fresh.name)
         return cb_err_set(err, ENOMEM, "out of memory for a target");
-    *ret_id = (uint32_t)index + 1;
-    return add_name(framer->targets, &framer->n_targets, name, err);
+    fresh.id = ++framer->last_id;
+    framer->targets[framer->n_targets] = fresh;
+    *ret_id = fresh.id;
+    r = put_index(framer, framer->n_targets++, err);
+    return r;
+}
+
+/* Containers come and go; what is kept of them does not grow with history. */
+static int forget_targets(struct cb_hwpc_framer *framer, struct cb_err *err)
+{
+    size_t n = 0;
+    int r = 0;
+
+    if (framer->seq % SWEEP_TICKS != 0)
+        return 0;
+    for (size_t i = 0; i < framer->n_targets; i++) {
+        if (framer->targets[i].seen + UNSEEN_TICKS < framer->seq)
+            free(framer->targets[i].name);
+        else
+            framer->targets[n++] = framer->targets[i];
+    }
+    framer->n_targets = n;
+    cb_map_clear(&framer->target_index);
+    turn(&framer->enabled);
+    turn(&framer->running);
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = put_index(framer, i, err);
+    return r;
 }
 
 /* --- the interval --- */
@@ -402,17 +473,17 @@ static int tick_times(struct cb_hwpc_framer *framer, const char *target,
 
     if (framer->kind != TIME_CUMULATIVE)
         return 0;
-    if (cb_map_get(&framer->enabled, key, &enabled_before) &&
-        cb_map_get(&framer->running, key, &running_before) && enabled >= enabled_before &&
+    if (last_time(&framer->enabled, key, &enabled_before) &&
+        last_time(&framer->running, key, &running_before) && enabled >= enabled_before &&
         running >= running_before)
         *times =
             (struct times){(double)(enabled - enabled_before), (double)(running - running_before)};
-    if (framer->enabled.n > MAX_TIMES) {
-        cb_map_clear(&framer->enabled);
-        cb_map_clear(&framer->running);
+    if (framer->enabled.recent.n >= MAX_TIMES) {
+        turn(&framer->enabled);
+        turn(&framer->running);
     }
-    if (cb_map_put(&framer->enabled, key, enabled) < 0 ||
-        cb_map_put(&framer->running, key, running) < 0)
+    if (cb_map_put(&framer->enabled.recent, key, enabled) < 0 ||
+        cb_map_put(&framer->running.recent, key, running) < 0)
         return cb_err_set(err, ENOMEM, "out of memory for a target's times");
     return 0;
 }
@@ -639,6 +710,7 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
     passed_ns = framer->last_ms >= 0 ? (double)(timestamp_ms - framer->last_ms) * 1e6 : 0;
     if (next_all)
         next_passed_ns = (double)(next_all->timestamp_ms - timestamp_ms) * 1e6;
+    r = forget_targets(framer, err);
     for (size_t i = 0; i < n && r == 0; i++)
         r = learn_names(framer, reports[i], err);
     if (r == 0)

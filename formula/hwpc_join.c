@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "formula/hwpc_frame.h"
+#include "formula/map.h"
 #include "lib/err.h"
 
 #define MAX_PENDING 4096 /* ticks of one sensor; the oldest is given out when there are more */
@@ -14,8 +15,10 @@
 
 struct pending {
     int64_t timestamp_ms;
-    size_t n, room;
+    uint64_t arrived_ns; /* by cb_hwpc_join_clock() */
+    size_t n, room, n_counts;
     struct cb_hwpc_report **reports;
+    struct cb_map index; /* of the reports, by the hash of their target */
 };
 
 struct sensor {
@@ -31,6 +34,8 @@ struct sensor {
 struct cb_hwpc_join {
     struct cb_hwpc_join_options options;
     struct cb_hwpc_join_counts counts;
+    uint64_t now_ns; /* 0: nobody told */
+    size_t waiting;
     size_t n_sensors;
     struct sensor *sensors;
     struct pending given; /* the tick whose frame is out */
@@ -41,6 +46,7 @@ static void clear_pending(struct pending *pending)
     for (size_t i = 0; i < pending->n; i++)
         pending->reports[i] = cb_hwpc_report_free(pending->reports[i]);
     free(pending->reports);
+    cb_map_clear(&pending->index);
     *pending = (struct pending){0};
 }
 
@@ -80,6 +86,16 @@ const struct cb_hwpc_join_counts *cb_hwpc_join_counted(const struct cb_hwpc_join
     return &join->counts;
 }
 
+void cb_hwpc_join_clock(struct cb_hwpc_join *join, uint64_t now_ns)
+{
+    join->now_ns = now_ns;
+}
+
+size_t cb_hwpc_join_waiting(const struct cb_hwpc_join *join)
+{
+    return join->waiting;
+}
+
 static int find_sensor(struct cb_hwpc_join *join, const char *name, struct sensor **ret_sensor,
                        struct cb_err *err)
 {
@@ -111,8 +127,8 @@ static int find_sensor(struct cb_hwpc_join *join, const char *name, struct senso
 }
 
 /* The tick of @timestamp_ms among the pending ones, put in by time when it is new. */
-static int find_pending(struct sensor *sensor, int64_t timestamp_ms, struct pending **ret_pending,
-                        struct cb_err *err)
+static int find_pending(struct sensor *sensor, int64_t timestamp_ms, uint64_t now_ns,
+                        struct pending **ret_pending, struct cb_err *err)
 {
     size_t at = sensor->n_pending;
 
@@ -133,19 +149,21 @@ static int find_pending(struct sensor *sensor, int64_t timestamp_ms, struct pend
     }
     memmove(sensor->pending + at + 1, sensor->pending + at,
             (sensor->n_pending - at) * sizeof(*sensor->pending));
-    sensor->pending[at] = (struct pending){.timestamp_ms = timestamp_ms};
+    sensor->pending[at] = (struct pending){.timestamp_ms = timestamp_ms, .arrived_ns = now_ns};
     sensor->n_pending++;
     *ret_pending = &sensor->pending[at];
     return 0;
 }
 
 /* True when the report is too late for its tick. */
-static bool is_late(struct sensor *sensor, int64_t timestamp_ms)
+static bool is_late(struct sensor *sensor, int64_t timestamp_ms, bool strict)
 {
     if (timestamp_ms > sensor->last_ms) {
         sensor->late_in_a_row = 0;
         return false;
     }
+    if (strict)
+        return true;
     if (timestamp_ms < sensor->late_ms)
         sensor->late_in_a_row = 0;
     sensor->late_in_a_row += sensor->late_in_a_row == 0 || timestamp_ms > sensor->late_ms;
@@ -158,14 +176,40 @@ static bool is_late(struct sensor *sensor, int64_t timestamp_ms)
     return false;
 }
 
+static uint64_t hash(const char *text)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+    for (; *text; text++)
+        h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+/* Is there a report for this target? Else *@ret_key is free for it. */
+static bool has_target(const struct pending *pending, const char *target, uint64_t *ret_key)
+{
+    uint64_t key = hash(target), index;
+
+    for (; cb_map_get(&pending->index, key, &index); key++) {
+        if (strcmp(pending->reports[index]->target, target) == 0)
+            return true;
+    }
+    *ret_key = key;
+    return false;
+}
+
 static int add_to(struct cb_hwpc_join *join, struct pending *pending,
                   struct cb_hwpc_report **report, struct cb_err *err)
 {
-    for (size_t i = 0; i < pending->n; i++) {
-        if (strcmp(pending->reports[i]->target, (*report)->target) == 0) {
-            join->counts.duplicates++;
-            return 0;
-        }
+    uint64_t key;
+
+    if (has_target(pending, (*report)->target, &key)) {
+        join->counts.duplicates++;
+        return 0;
+    }
+    if (pending->n == CB_FRAME_MAX_TARGETS) {
+        join->counts.too_many++;
+        return 0;
     }
     if (pending->n == pending->room) {
         size_t room = pending->room ? pending->room * 2 : 8;
@@ -177,6 +221,10 @@ static int add_to(struct cb_hwpc_join *join, struct pending *pending,
         pending->reports = reports;
         pending->room = room;
     }
+    if (cb_map_put(&pending->index, key, pending->n) < 0)
+        return cb_err_set(err, ENOMEM, "out of memory for reports");
+    pending->n_counts += (*report)->n_counts;
+    join->waiting += (*report)->n_counts;
     pending->reports[pending->n++] = cb_take(*report);
     return 0;
 }
@@ -187,17 +235,28 @@ int cb_hwpc_join_add(struct cb_hwpc_join *join, struct cb_hwpc_report *report, s
     struct pending *pending = NULL;
     int r = find_sensor(join, report->sensor, &sensor, err);
 
-    if (r == 0 && is_late(sensor, report->timestamp_ms)) {
+    if (r == 0 && is_late(sensor, report->timestamp_ms, join->options.strict)) {
         join->counts.late++;
         report = cb_hwpc_report_free(report);
         return 0;
     }
     if (r == 0)
-        r = find_pending(sensor, report->timestamp_ms, &pending, err);
+        r = find_pending(sensor, report->timestamp_ms, join->now_ns, &pending, err);
     if (r == 0)
         r = add_to(join, pending, &report, err);
     report = cb_hwpc_report_free(report);
     return r;
+}
+
+static bool is_due(const struct cb_hwpc_join *join, const struct sensor *sensor)
+{
+    const struct pending *oldest = &sensor->pending[0];
+    const struct pending *newest = &sensor->pending[sensor->n_pending - 1];
+
+    return sensor->n_pending > MAX_PENDING ||
+           (uint64_t)(newest->timestamp_ms - oldest->timestamp_ms) * 1000000 >=
+               join->options.deadline_ns ||
+           (join->now_ns > 0 && join->now_ns - oldest->arrived_ns >= join->options.deadline_ns);
 }
 
 /* The sensor whose oldest tick is due and oldest of all; NULL: none is due. */
@@ -207,16 +266,10 @@ static struct sensor *due_sensor(struct cb_hwpc_join *join, bool flush)
 
     for (size_t i = 0; i < join->n_sensors; i++) {
         struct sensor *sensor = &join->sensors[i];
-        int64_t oldest, newest;
 
-        if (sensor->n_pending == 0)
+        if (sensor->n_pending == 0 || !(flush || is_due(join, sensor)))
             continue;
-        oldest = sensor->pending[0].timestamp_ms;
-        newest = sensor->pending[sensor->n_pending - 1].timestamp_ms;
-        if (!flush && sensor->n_pending <= MAX_PENDING &&
-            (uint64_t)(newest - oldest) * 1000000 < join->options.deadline_ns)
-            continue;
-        if (!due || oldest < due->pending[0].timestamp_ms)
+        if (!due || sensor->pending[0].timestamp_ms < due->pending[0].timestamp_ms)
             due = sensor;
     }
     return due;
@@ -234,6 +287,7 @@ int cb_hwpc_join_next(struct cb_hwpc_join *join, bool flush, const struct cb_fra
     if (!sensor)
         return 0;
     join->given = sensor->pending[0];
+    join->waiting -= join->given.n_counts;
     sensor->n_pending--;
     memmove(sensor->pending, sensor->pending + 1, sensor->n_pending * sizeof(*sensor->pending));
     sensor->last_ms = join->given.timestamp_ms;

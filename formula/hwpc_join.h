@@ -6,7 +6,9 @@
  *          own time, so that a recording and the live stream give the same ticks. A second report
  *          for the same (timestamp, target) is dropped and counted, and so is one that comes after
  *          its tick was given out. Five late timestamps in a row that rise are a clock that was set
- *          back: from there on they are the time.
+ *          back: from there on they are the time, unless `strict` says that late is late.
+ * Live     A stream that stops would keep its last ticks: with cb_hwpc_join_clock() a tick is also
+ *          complete when its first report came the deadline ago.
  * Interval The RAPL event's time_enabled (its difference where it is cumulative), else the
  *          difference of timestamps if positive, else the nominal period. Never 0, never negative.
  * Energy   RAPL counts are 2^-32 J; microjoules are differences of the floored cumulative value.
@@ -33,15 +35,25 @@ struct cb_hwpc_join_options {
     uint64_t nominal_ns;
     uint64_t deadline_ns;
     const char *package_event, *dram_event; /* NULL: the domain is left out */
+    bool strict;
 };
 
 struct cb_hwpc_join_counts {
-    uint64_t duplicates, late, no_all; /* no_all: ticks without a report of the whole machine */
+    uint64_t duplicates, late;
+    uint64_t too_many; /* reports beyond CB_FRAME_MAX_TARGETS of one tick */
+    uint64_t no_all;   /* ticks without a report of the whole machine */
 };
 
 int cb_hwpc_join_new(const struct cb_hwpc_join_options *options, struct cb_hwpc_join **ret_join,
                      struct cb_err *err) cb_must_check;
 struct cb_hwpc_join *cb_hwpc_join_free(struct cb_hwpc_join *join);
+
+/* This process's time, for what is added and asked for from now on; any clock that does not jump.
+ */
+void cb_hwpc_join_clock(struct cb_hwpc_join *join, uint64_t now_ns);
+
+/* Counts of the ticks that wait. */
+size_t cb_hwpc_join_waiting(const struct cb_hwpc_join *join);
 
 /* Takes @report over, also when it fails. -ENOMEM */
 int cb_hwpc_join_add(struct cb_hwpc_join *join, struct cb_hwpc_report *report,

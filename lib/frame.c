@@ -184,8 +184,6 @@ static int check_head(const struct cb_frame *frame, int code, struct cb_err *err
         return cb_err_set(err, code, "frame: field 't1_ns': not after t0_ns");
     if (frame->n_sockets == 0)
         return cb_err_set(err, code, "frame: field 'n_sockets': 0");
-    if (frame->n_cpus == 0)
-        return cb_err_set(err, code, "frame: field 'n_cpus': 0");
     return 0;
 }
 

@@ -136,7 +136,7 @@ struct cb_frame {
 
     /* topology */
     uint32_t n_sockets;
-    uint32_t n_cpus;
+    uint32_t n_cpus; /* 0: not known */
 
     /* energy of the interval, one entry per (socket, domain); none when nothing can be had */
     size_t n_energies;
