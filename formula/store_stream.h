@@ -51,10 +51,13 @@ int cb_store_stream_waiting(struct cb_store *store, const char *sink, uint64_t *
 int cb_store_stream_floor(struct cb_store *store, int64_t *ret_frame,
                           struct cb_err *err) cb_must_check;
 
-/* Frames of every machine with an id above @after, by id, at most @limit. */
-int cb_store_frames_from(struct cb_store *store, int64_t after, unsigned limit,
-                         cb_store_each_frame *each, void *context,
-                         struct cb_err *err) cb_must_check;
+/* Frames of every machine as they came (not what they were merged into), with an id above @after,
+ * by id, at most @limit. As cb_store_each_frame. */
+typedef int cb_store_each_stream_frame(void *context, int64_t machine,
+                                       const struct cb_store_frame *frame, struct cb_err *err);
+int cb_store_stream_frames(struct cb_store *store, int64_t after, unsigned limit,
+                           cb_store_each_stream_frame *each, void *context,
+                           struct cb_err *err) cb_must_check;
 /* A machine's name, and a boot's id. */
 int cb_store_machine_name(struct cb_store *store, int64_t machine, char ret_name[CB_NAME_SIZE],
                           struct cb_err *err) cb_must_check;

@@ -16,6 +16,7 @@
 #include "formula/result.h"
 #include "formula/store.h"
 #include "formula/stream.h"
+#include "formula/usage.h"
 
 #define CB_FOLD_STEP_NS (UINT64_C(250) * 1000 * 1000)
 #define CB_FOLD_PIECES_MAX 3600
@@ -47,11 +48,16 @@ int cb_fold_new(const char *machine, uint64_t resolution_ns, const struct cb_fol
                 struct cb_err *err) cb_must_check;
 struct cb_fold *cb_fold_free(struct cb_fold *fold);
 
+/* What containers used besides energy goes into the bin of the frame's end, whole: @usage with its
+ * @names, or NULL. */
 int cb_fold_add(struct cb_fold *fold, const struct cb_store_frame *frame,
-                const struct cb_result *result, struct cb_err *err) cb_must_check;
+                const struct cb_result *result, const struct cb_usage *usage, const char *names,
+                struct cb_err *err) cb_must_check;
 /* Close the open bin, if there is one. */
 int cb_fold_flush(struct cb_fold *fold, struct cb_err *err) cb_must_check;
 bool cb_fold_is_open(const struct cb_fold *fold);
+/* The first frame that the open bin has something of. */
+int64_t cb_fold_open_frame(const struct cb_fold *fold);
 const struct cb_fold_mark *cb_fold_mark(const struct cb_fold *fold);
 
 #endif
