@@ -31,6 +31,7 @@
 #include "sensor/state.h"
 #include "sensor/synthetic.h"
 #include "sensor/tick.h"
+#include "sensor/urgency.h"
 
 #define SYNC_NS (CB_NS_PER_S / 10)
 #define DRAIN_NS (2 * CB_NS_PER_S)
@@ -403,6 +404,14 @@ static int drop_rights(struct sensor *s, struct cb_err *err)
     return r;
 }
 
+static void raise_urgency(void)
+{
+    struct cb_err err = {0};
+
+    if (cb_urgency_raise(&err) < 0)
+        cb_log_debug("%s: ticks may be late on a busy machine", err.text);
+}
+
 /* A container that some hierarchy has and ours has not. */
 static void say_uncounted(void *context, const char *id, const char *path)
 {
@@ -458,8 +467,10 @@ static int open_all(struct sensor *s, struct cb_err *err)
         return r;
     log_events(s);
     r = open_energy(s, err);
-    if (r == 0)
-        r = drop_rights(s, err);
+    if (r < 0)
+        return r;
+    raise_urgency();
+    r = drop_rights(s, err);
     if (r == 0)
         r = open_docker(s, err);
     if (r == 0)
