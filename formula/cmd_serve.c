@@ -277,7 +277,7 @@ static int start_receiver(struct server *server, struct cb_err *err)
                                         .model = server->model,
                                         .commit_ns = COMMIT_NS};
 
-    return cb_receiver_start(server->link, &options, &server->receiver, err);
+    return cb_receiver_start(server->link, NULL, &options, &server->receiver, err);
 }
 
 static int start_http(struct server *server, struct cb_err *err)

@@ -80,6 +80,8 @@ static void refuse(struct cb_ingest *ingest, struct machine *machine,
         cb_log_limited(&ingest->malformed, REFUSAL_LOG_NS, CB_LOG_WARN, "refused frame %llu: %s",
                        (unsigned long long)message->seq, text);
     }
+    if (cb_ingest_is_local(message))
+        return;
     ingest->o.answers.refuse(ingest->o.answers.context, &message->peer, message->start_id,
                              never && message->kind == CB_LINK_MSG_FRAME ? message->seq : 0, text);
 }
@@ -92,6 +94,8 @@ static int greet(struct cb_ingest *ingest, struct machine *machine,
     struct start *start;
     int r = cb_ingest_check_key(ingest, machine, message->key, err);
 
+    if (r == 0)
+        r = cb_ingest_check_kind(machine, false, now_wall_ns, err);
     if (r == 0)
         r = cb_ingest_start(ingest, machine, message->boot_id, message->start_id, now_wall_ns,
                             &start, err);
@@ -219,13 +223,15 @@ static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, str
 
     if (frame->seq <= start->row.last_seq) {
         machine->counts.duplicates++;
+        if (cb_ingest_is_local(message))
+            return 0;
         ingest->o.answers.ack(ingest->o.answers.context, &message->peer, message->start_id,
                               frame->seq);
         return 0;
     }
     if (frame->seq <= start->pending_seq) {
         machine->counts.duplicates++;
-    } else if (is_counted(machine, start, frame)) {
+    } else if (!cb_ingest_is_local(message) && is_counted(machine, start, frame)) {
         refuse(ingest, machine, message, EALREADY,
                "another sensor with this name and key counts this machine: stop one of them");
         return 0;
@@ -233,7 +239,8 @@ static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, str
         r = add_frame(ingest, machine, start, frame, err);
     }
     if (r == 0) {
-        cb_ingest_add_ack(ingest, &message->peer, message->start_id, frame->seq);
+        if (!cb_ingest_is_local(message))
+            cb_ingest_add_ack(ingest, &message->peer, message->start_id, frame->seq);
         set_due(ingest, now_ns);
     }
     return r;
@@ -261,8 +268,10 @@ static int take_decoded(struct cb_ingest *ingest, const struct cb_link_message *
 
     if (r == 0)
         r = cb_ingest_machine(ingest, frame->sensor, &machine, &why);
-    if (r == 0)
+    if (r == 0 && !cb_ingest_is_local(message))
         r = cb_ingest_check_key(ingest, machine, message->key, &why);
+    if (r == 0)
+        r = cb_ingest_check_kind(machine, cb_ingest_is_local(message), now_wall_ns, &why);
     if (r == 0)
         r = cb_ingest_start(ingest, machine, frame->boot_id, frame->start_id, now_wall_ns, &start,
                             &why);
@@ -300,7 +309,7 @@ static bool is_let_in(struct cb_ingest *ingest, const struct cb_link_message *me
 {
     struct cb_err err = {0};
 
-    if (!ingest->o.known)
+    if (!ingest->o.known || cb_ingest_is_local(message))
         return true;
     if (cb_known_refresh(ingest->o.known, &err) < 0)
         cb_log_limited(&ingest->strangers, REFUSAL_LOG_NS, CB_LOG_ERR,

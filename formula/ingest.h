@@ -62,6 +62,15 @@ struct cb_ingest_options {
     struct cb_ingest_answers answers;
 };
 
+/* The key of a message that this process made itself, of PowerAPI's reports: no public key looks
+ * like it. It needs no list of keys, gets no answer, and its time may overlap (PowerAPI's intervals
+ * do by milliseconds). A name belongs to our own sensor or to PowerAPI's, whichever was heard last,
+ * until it is silent for CB_INGEST_OTHER_NS. */
+#define CB_INGEST_LOCAL_KEY "local"
+#define CB_INGEST_OTHER_NS (UINT64_C(600) * CB_NS_PER_S)
+/* The boots that PowerAPI's reports count as begin so: their machine tells none. */
+#define CB_INGEST_LOCAL_BOOT "706f7765-"
+
 /* Loads the totals of every machine. */
 int cb_ingest_open(const struct cb_ingest_options *options, struct cb_ingest **ret_ingest,
                    struct cb_err *err) cb_must_check;

@@ -53,6 +53,8 @@ int cb_ingest_machine(struct cb_ingest *ingest, const char *name, struct machine
     machine->id = row.id;
     memcpy(machine->name, row.name, sizeof(machine->name));
     memcpy(machine->key, row.key, sizeof(machine->key));
+    machine->heard_wall_ns[strncmp(row.boot_id, CB_INGEST_LOCAL_BOOT,
+                                   strlen(CB_INGEST_LOCAL_BOOT)) == 0] = row.heard_wall_ns;
     r = append(ingest, machine, err);
     if (r < 0)
         cb_ingest_machine_free(machine);
@@ -134,6 +136,20 @@ int cb_ingest_start(struct cb_ingest *ingest, struct machine *machine, const cha
     (void)snprintf(start->start_id, sizeof(start->start_id), "%s", start_id);
     (void)snprintf(start->boot_id, sizeof(start->boot_id), "%s", boot_id);
     *ret_start = start;
+    return 0;
+}
+
+int cb_ingest_check_kind(struct machine *machine, bool local, uint64_t now_wall_ns,
+                         struct cb_err *err)
+{
+    uint64_t other_ns = machine->heard_wall_ns[!local];
+
+    if (other_ns > 0 && now_wall_ns < other_ns + CB_INGEST_OTHER_NS)
+        return cb_err_set(err, EACCES,
+                          "the name '%.100s' belongs to a sensor of %s, heard less than 10 minutes "
+                          "ago: give one of them another name",
+                          machine->name, local ? "cbwatts" : "PowerAPI");
+    machine->heard_wall_ns[local] = now_wall_ns;
     return 0;
 }
 

@@ -3,6 +3,8 @@
 #ifndef CB_FORMULA_INGEST_PRIVATE_H
 #define CB_FORMULA_INGEST_PRIVATE_H
 
+#include <string.h>
+
 #include "formula/ingest.h"
 #include "lib/log.h"
 
@@ -33,6 +35,7 @@ struct machine {
     struct cb_store_counts counts; /* since the last commit */
     bool learnt;                   /* since the last snapshot */
     uint64_t snapshot_ns, totals_ns;
+    uint64_t heard_wall_ns[2]; /* [0] over the link, [1] made by this process */
     struct cb_log_limit refusals;
 };
 
@@ -89,6 +92,15 @@ int cb_ingest_engine(struct cb_ingest *ingest, struct machine *machine,
 int cb_ingest_start(struct cb_ingest *ingest, struct machine *machine, const char *boot_id,
                     const char *start_id, uint64_t now_wall_ns, struct start **ret_start,
                     struct cb_err *err) cb_must_check;
+
+static inline bool cb_ingest_is_local(const struct cb_link_message *message)
+{
+    return strcmp(message->key, CB_INGEST_LOCAL_KEY) == 0;
+}
+
+/* Is the name of @machine free for this kind of sensor? -EACCES: the other kind has it. */
+int cb_ingest_check_kind(struct machine *machine, bool local, uint64_t now_wall_ns,
+                         struct cb_err *err) cb_must_check;
 
 /* May @key speak as @machine? 0 yes; -EACCES no, with the reason to tell. Binds on first use. */
 int cb_ingest_check_key(struct cb_ingest *ingest, struct machine *machine, const char *key,

@@ -6,12 +6,16 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "formula/inbox.h"
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/log.h"
 
+#define INBOX_AT_ONCE 64 /* then the link has its turn */
 #define IDLE_NS CB_NS_PER_S
 #define RETRY_MS 1000
 #define LOG_EVERY_NS (30 * CB_NS_PER_S)
@@ -21,7 +25,9 @@ struct cb_receiver {
     struct cb_ingest *ingest;
     struct cb_ingest_stats *stats;
     struct cb_known *known;
+    struct cb_inbox *inbox;
     int stop_fd;
+    int wake_fd; /* readable when stop_fd or the inbox is */
     pthread_t thread;
     uint64_t link_ignored;
     struct cb_log_limit store_log, link_log;
@@ -93,14 +99,35 @@ static bool wait_for_store(struct cb_receiver *receiver, const struct cb_err *er
     return !is_stopped(receiver, RETRY_MS);
 }
 
-static void take(struct cb_receiver *receiver, const struct cb_link_message *message)
+/* False: the process is to stop. */
+static bool take(struct cb_receiver *receiver, const struct cb_link_message *message)
 {
     struct cb_err err = {0};
 
     while (cb_ingest_message(receiver->ingest, message, cb_clock_boot_ns(), cb_clock_wall_ns(),
                              &err) < 0)
         if (!wait_for_store(receiver, &err))
-            return;
+            return false;
+    return true;
+}
+
+/* @n frames of the inbox, if there are so many. */
+static void take_inbox(struct cb_receiver *receiver, size_t n)
+{
+    struct cb_inbox_item *item;
+    bool taken = true;
+
+    for (size_t i = 0; i < n && taken && (item = cb_inbox_take(receiver->inbox)); i++) {
+        struct cb_link_message message = {.kind = CB_LINK_MSG_FRAME,
+                                          .key = CB_INGEST_LOCAL_KEY,
+                                          .seq = item->seq,
+                                          .bytes = item->bytes,
+                                          .size = item->size};
+
+        memcpy(message.start_id, item->start_id, sizeof(message.start_id));
+        taken = take(receiver, &message);
+        free(item);
+    }
 }
 
 static void commit(struct cb_receiver *receiver)
@@ -122,7 +149,7 @@ static void poll_link(struct cb_receiver *receiver, struct cb_link_message *mess
 
     if (wait_ns > IDLE_NS)
         wait_ns = IDLE_NS;
-    if (cb_link_server_poll(receiver->server, wait_ns, receiver->stop_fd, message, &err) < 0) {
+    if (cb_link_server_poll(receiver->server, wait_ns, receiver->wake_fd, message, &err) < 0) {
         message->kind = CB_LINK_MSG_NONE;
         cb_log_limited(&receiver->link_log, LOG_EVERY_NS, CB_LOG_ERR, "%s", err.text);
         (void)is_stopped(receiver, 10);
@@ -142,17 +169,48 @@ static void *run(void *context)
 
         poll_link(receiver, &message);
         if (message.kind != CB_LINK_MSG_NONE)
-            take(receiver, &message);
+            (void)take(receiver, &message);
+        if (receiver->inbox)
+            take_inbox(receiver, INBOX_AT_ONCE);
         if (cb_clock_boot_ns() >= cb_ingest_due_ns(receiver->ingest))
             commit(receiver);
     }
+    if (receiver->inbox)
+        take_inbox(receiver, SIZE_MAX);
     if (cb_ingest_close(receiver->ingest, cb_clock_boot_ns(), cb_clock_wall_ns(), &err) < 0)
         cb_log_err("%s; the last frames were not stored, their sensors send them again", err.text);
     return NULL;
 }
 
-int cb_receiver_start(struct cb_link_server *server, const struct cb_ingest_options *options,
-                      struct cb_receiver **ret_receiver, struct cb_err *err)
+static int watch(int epoll_fd, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static int open_descriptors(struct cb_receiver *receiver, struct cb_err *err)
+{
+    receiver->stop_fd = eventfd(0, EFD_CLOEXEC);
+    receiver->wake_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (receiver->stop_fd < 0 || receiver->wake_fd < 0 ||
+        watch(receiver->wake_fd, receiver->stop_fd) < 0 ||
+        (receiver->inbox && watch(receiver->wake_fd, cb_inbox_fd(receiver->inbox)) < 0))
+        return cb_err_set(err, errno, "cannot make an eventfd: %s", strerror(errno));
+    return 0;
+}
+
+static void *release(struct cb_receiver *receiver)
+{
+    cb_close_at(&receiver->wake_fd);
+    cb_close_at(&receiver->stop_fd);
+    free(receiver);
+    return NULL;
+}
+
+int cb_receiver_start(struct cb_link_server *server, struct cb_inbox *inbox,
+                      const struct cb_ingest_options *options, struct cb_receiver **ret_receiver,
+                      struct cb_err *err)
 {
     struct cb_receiver *receiver = calloc(1, sizeof(*receiver));
     struct cb_ingest_options o = *options;
@@ -161,13 +219,14 @@ int cb_receiver_start(struct cb_link_server *server, const struct cb_ingest_opti
     if (!receiver)
         return cb_err_set(err, ENOMEM, "out of memory");
     receiver->server = server;
+    receiver->inbox = inbox;
     receiver->stats = options->stats;
     receiver->known = options->known;
-    receiver->stop_fd = eventfd(0, EFD_CLOEXEC);
     o.answers = (struct cb_ingest_answers){
         .context = receiver, .welcome = welcome, .ack = ack, .refuse = refuse};
-    r = receiver->stop_fd < 0 ? cb_err_set(err, errno, "cannot make an eventfd")
-                              : cb_ingest_open(&o, &receiver->ingest, err);
+    r = open_descriptors(receiver, err);
+    if (r == 0)
+        r = cb_ingest_open(&o, &receiver->ingest, err);
     if (r == 0) {
         r = -pthread_create(&receiver->thread, NULL, run, receiver);
         if (r < 0) {
@@ -176,8 +235,7 @@ int cb_receiver_start(struct cb_link_server *server, const struct cb_ingest_opti
         }
     }
     if (r < 0) {
-        cb_close_at(&receiver->stop_fd);
-        free(receiver);
+        receiver = release(receiver);
         return r;
     }
     *ret_receiver = receiver;
@@ -190,7 +248,5 @@ struct cb_receiver *cb_receiver_stop(struct cb_receiver *receiver)
         return NULL;
     (void)eventfd_write(receiver->stop_fd, 1);
     (void)pthread_join(receiver->thread, NULL);
-    cb_close_at(&receiver->stop_fd);
-    free(receiver);
-    return NULL;
+    return release(receiver);
 }

@@ -12,16 +12,19 @@
 
 struct cb_err;
 struct cb_receiver;
+struct cb_inbox;
 
 /* Let in whom the list names; @context is the struct cb_known of the receiver. */
 bool cb_receiver_admit(void *context, const char *key);
 
-/* @server and what @options borrows are used by the thread only, until stop.
+/* @server, @inbox (NULL: none) and what @options borrows are used by the thread only, until stop.
  * options->answers is filled here. */
-int cb_receiver_start(struct cb_link_server *server, const struct cb_ingest_options *options,
-                      struct cb_receiver **ret_receiver, struct cb_err *err) cb_must_check;
+int cb_receiver_start(struct cb_link_server *server, struct cb_inbox *inbox,
+                      const struct cb_ingest_options *options, struct cb_receiver **ret_receiver,
+                      struct cb_err *err) cb_must_check;
 
-/* Commit what came, save what was learnt, end the thread. Returns NULL. */
+/* Take what is in the inbox, commit what came, save what was learnt, end the thread. Returns NULL.
+ */
 struct cb_receiver *cb_receiver_stop(struct cb_receiver *receiver);
 
 #endif

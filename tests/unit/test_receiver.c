@@ -58,7 +58,7 @@ static void start(struct end *e)
     options.store = e->store;
     options.known = e->known;
     options.totals = e->totals;
-    must(cb_receiver_start(e->server, &options, &e->receiver, &err), &err);
+    must(cb_receiver_start(e->server, NULL, &options, &e->receiver, &err), &err);
 }
 
 static void stop(struct end *e)
