@@ -90,6 +90,10 @@ let_in() {
 }
 
 meter() {
+  if [ -n "$RECORD" ]; then
+    recorder "$@"
+    return
+  fi
   let_in
   "$BIN/cbformula" --state-dir "$S/formula" --listen "$LINK" --http "$HTTP" >"$D/formula.log" 2>&1 &
   formula=$!

@@ -136,7 +136,9 @@ def _store(recorded, lines):
         ticks.append(tick)
     names = {name for domain in ticks[-1].domains for name in domain.shares}
     names |= {name for tick in ticks for domain in tick.domains for name in domain.shares}
-    return Store(ticks, {name: ("", name, name) for name in names})
+    # a target is told by its container id, or, where it has none, by its cgroup
+    return Store(ticks, {name: ("" if name.startswith("/") else name, name, name)
+                         for name in names})
 
 
 def read(path):
