@@ -77,6 +77,24 @@ ok "no time is missing between the frames" told plain \
 ok "the machine did at least what its parts did" told plain \
   "all(x['machine']['stats']['cpu_ns'] >= sum(t['stats'].get('cpu_ns', 0) for t in x['targets']) for x in f)"
 
+# 1000 starts a minute: 100 containers one after the other, 60 ms each, and one process that moves
+mkdir -p "$hierarchy/cbtest-$$/churn"
+remove_churn() { find "$hierarchy/cbtest-$$/churn" -depth -type d -exec rmdir {} +; }
+later remove_churn
+sensor churn --tick 200ms --docker-host ""
+begin=$(date +%s%N)
+for i in {1..100}; do
+  box=$(printf '%s/cbtest-%d/churn/%064x' "$hierarchy" $$ "$i")
+  mkdir "$box"
+  bash -c "echo \$\$ >'$box/cgroup.procs'; for ((k = 0; k < 2000; k++)); do :; done; echo \$\$ >'$hierarchy/cgroup.procs'"
+  rmdir "$box"
+  until [ $(($(date +%s%N) - begin)) -ge $((i * 60000000)) ]; do sleep 0.005; done
+done
+sleep 0.5
+stop churn
+ok "each of 100 containers that lived 60 ms was seen, did something, and ended" told churn \
+  "len(used) == 100 and all(used.values()) and all(last.values())"
+
 # A rename is followed while the container runs
 sensor renamed --tick 100ms
 box=$(container before "" 'sleep 20')
