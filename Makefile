@@ -142,6 +142,17 @@ $(B)/tests/accuracy/%: $(B)/tests/accuracy/%.o $(ARCHIVES)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
 	  $(LDLIBS) $(LIBS_all)
 
+$(B)/tests/torture/%.so: tests/torture/%.c
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
+
+$(B)/tests/torture/%: $(B)/tests/torture/%.o $(filter-out %/support.a,$(ARCHIVES))
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group \
+	  $(filter-out %/support.a,$(ARCHIVES)) -Wl,--end-group $(LDLIBS) $(LIBS_all)
+
 # helper programs of the tests: one file each
 $(B)/tests/integration/%: $(B)/tests/integration/%.o $(B)/lib.a
 	$(call say,LD,$@)
