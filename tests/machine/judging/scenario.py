@@ -57,4 +57,6 @@ class Run:
         self.score = score.measure(self.truth, self.store, containers)
         for model, energies in others.items():
             for name, path in containers.items():
-                self.score.containers[name].baseline_uj[model] = energies.get(path, 0)
+                self.score.containers[name].baseline_uj[model] = sum(
+                    uj for target, uj in energies.items()
+                    if target == path or (target[0] != "/" and target in path))
