@@ -238,7 +238,6 @@ static int print_containers(struct query *query, int64_t start, size_t d, struct
 {
     const struct cb_result *result = &query->result;
     const struct cb_result_domain *domain = &result->domains[d];
-    uint64_t all_uj = domain->energy_uj - domain->idle_uj - domain->unattributed_uj;
 
     for (size_t i = 0; i < result->n_targets; i++) {
         const struct cb_share *share = &result->shares[d * result->n_targets + i];
@@ -255,8 +254,7 @@ static int print_containers(struct query *query, int64_t start, size_t d, struct
                       .container_id = target->container_id,
                       .name = target->name,
                       .energy_uj = share->dynamic_uj,
-                      .idle_share_uj = cb_idle_share(query->policy, domain->idle_uj,
-                                                     share->dynamic_uj, all_uj, result->n_targets),
+                      .idle_share_uj = cb_share_idle(query->policy, result, d, i),
                       .uncertainty_uj = cb_share_uncertainty(domain, share),
                   });
     }

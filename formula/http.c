@@ -21,6 +21,9 @@
 #define MEMORY_LIMIT 32768 /* of one connection: request line and headers */
 #define BACKLOG 64
 
+/* What powerapi-g5k's listener was asked: /<database>/<machine> and no JSON. */
+#define RECAP_FORM "/*/*"
+
 static const struct route {
     const char *method;
     const char *path; /* '*' stands for one part without '/' */
@@ -35,6 +38,7 @@ static const struct route {
     {"DELETE", "/api/v1/tests/*", cb_http_give_up_test},
     {"POST", "/api/v1/tests/*/end", cb_http_end_test},
     {"GET", "/api/v1/tests/*/recap", cb_http_test_recap},
+    {"POST", RECAP_FORM, cb_http_post_recap}, /* the last: any two parts but /api/... */
 };
 
 /* ---- what handlers use ---- */
@@ -80,6 +84,17 @@ int cb_http_arg_number(const struct request *request, const char *key, uint64_t 
         return cb_err_set(err, EINVAL, "%s: '%.40s' is not a whole number of 0 to %llu", key, text,
                           (unsigned long long)max);
     *ret_value = value;
+    return 0;
+}
+
+int cb_http_arg_idle(const struct request *request, enum cb_idle_policy *ret_policy,
+                     struct cb_err *err)
+{
+    const char *text = cb_http_arg(request, "idle");
+
+    *ret_policy = CB_IDLE_NONE;
+    if (text && cb_idle_parse(text, ret_policy) < 0)
+        return cb_err_set(err, EINVAL, "idle: '%.20s' is none of none, proportional, equal", text);
     return 0;
 }
 
@@ -153,6 +168,19 @@ static enum MHD_Result send_error(struct MHD_Connection *connection, unsigned st
 
 /* ---- routes ---- */
 
+/* Is @path /<database>/<machine>? The database's name is ours to choose, so only its place counts.
+ */
+static bool is_recap_form(const char *path, char ret_machine[CB_NAME_SIZE])
+{
+    const char *slash = path[0] == '/' ? strchr(path + 1, '/') : NULL;
+
+    if (!slash || slash == path + 1 || !slash[1] || strchr(slash + 1, '/') ||
+        strlen(slash + 1) >= CB_NAME_SIZE || strncmp(path, "/api/", strlen("/api/")) == 0)
+        return false;
+    (void)snprintf(ret_machine, CB_NAME_SIZE, "%s", slash + 1);
+    return true;
+}
+
 /* Does @path have the form of @pattern? *@ret_id becomes what stands at '*', cut to @size. */
 static bool matches(const char *pattern, const char *path, char *ret_id, size_t size)
 {
@@ -174,13 +202,16 @@ static bool matches(const char *pattern, const char *path, char *ret_id, size_t 
 
 /* *@ret_allow: the method that would do, when only the method is wrong. */
 static const struct route *find_route(const char *method, const char *path, char *ret_id,
-                                      size_t size, const char **ret_allow)
+                                      size_t size, char ret_machine[CB_NAME_SIZE],
+                                      const char **ret_allow)
 {
     if (strcmp(method, "HEAD") == 0)
         method = "GET";
     *ret_allow = NULL;
+    ret_machine[0] = '\0';
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
-        if (matches(routes[i].path, path, ret_id, size)) {
+        if (routes[i].handle == cb_http_post_recap ? is_recap_form(path, ret_machine)
+                                                   : matches(routes[i].path, path, ret_id, size)) {
             if (strcmp(routes[i].method, method) == 0)
                 return &routes[i];
             *ret_allow = routes[i].method;
@@ -230,7 +261,7 @@ static bool is_json(const char *type)
 }
 
 static int check_request(const struct cb_http *http, struct MHD_Connection *connection,
-                         const char *method, struct cb_err *err)
+                         const struct route *route, struct cb_err *err)
 {
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
     const char *type = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Type");
@@ -239,7 +270,7 @@ static int check_request(const struct cb_http *http, struct MHD_Connection *conn
         return cb_err_set(err, EACCES,
                           "the host '%.60s' is not this machine: use its address or localhost",
                           host);
-    if (strcmp(method, "POST") == 0 && !is_json(type))
+    if (strcmp(route->method, "POST") == 0 && route->handle != cb_http_post_recap && !is_json(type))
         return cb_err_set(err, EINVAL, "a body must come as Content-Type: application/json");
     return 0;
 }
@@ -264,9 +295,9 @@ static void take_data(struct upload *upload, const char *data, size_t size)
 }
 
 static int call(struct cb_http *http, const struct route *route, const struct request *request,
-                const char *method, bool too_large, struct reply *ret_reply, struct cb_err *err)
+                bool too_large, struct reply *ret_reply, struct cb_err *err)
 {
-    int r = check_request(http, request->connection, method, err);
+    int r = check_request(http, request->connection, route, err);
 
     if (r < 0)
         return r;
@@ -278,13 +309,17 @@ static int call(struct cb_http *http, const struct route *route, const struct re
 static enum MHD_Result answer(struct cb_http *http, struct MHD_Connection *connection,
                               const char *path, const char *method, const struct upload *upload)
 {
-    char id[CB_TEST_ID_SIZE + 1];
-    struct request request = {
-        .connection = connection, .id = id, .body = upload->body, .body_size = upload->size};
+    char id[CB_TEST_ID_SIZE + 1] = "";
+    char machine[CB_NAME_SIZE];
+    struct request request = {.connection = connection,
+                              .id = id,
+                              .machine = machine,
+                              .body = upload->body,
+                              .body_size = upload->size};
     struct reply reply = {.status = 0};
     struct cb_err err = {0};
     const char *allow = NULL;
-    const struct route *route = find_route(method, path, id, sizeof(id), &allow);
+    const struct route *route = find_route(method, path, id, sizeof(id), machine, &allow);
     int r;
 
     atomic_fetch_add(&http->requests_total, 1);
@@ -294,7 +329,7 @@ static enum MHD_Result answer(struct cb_http *http, struct MHD_Connection *conne
     if (!route)
         return send_error(connection, MHD_HTTP_NOT_FOUND,
                           "no such path: the API is /api/v1/{machines,tests,recaps,power}", NULL);
-    r = call(http, route, &request, method, upload->too_large, &reply, &err);
+    r = call(http, route, &request, upload->too_large, &reply, &err);
     if (r < 0) {
         cb_log_debug("http: %s %s: %s", method, path, err.text);
         return send_error(connection, status_of(r), err.text, NULL);

@@ -135,19 +135,22 @@ struct ticks {
     struct cb_names names;
     struct cb_result result;
     const char *container; /* NULL: all */
+    enum cb_idle_policy policy;
     FILE *out;
     size_t n;
 };
 
-static json_t *target_to_json(const struct cb_result *result, size_t d, size_t i,
+static json_t *target_to_json(const struct ticks *ticks, size_t d, size_t i,
                               const struct cb_store_target *target)
 {
+    const struct cb_result *result = &ticks->result;
     const struct cb_share *share = &result->shares[d * result->n_targets + i];
 
-    return json_pack("{s:I, s:s, s:s, s:I, s:I}", "id", (json_int_t)result->target_ids[i],
+    return json_pack("{s:I, s:s, s:s, s:I, s:I, s:I}", "id", (json_int_t)result->target_ids[i],
                      "container_id", target->container_id, "name", target->name, "dynamic_uj",
                      (json_int_t)share->dynamic_uj, "uncertainty_uj",
-                     (json_int_t)cb_share_uncertainty(&result->domains[d], share));
+                     (json_int_t)cb_share_uncertainty(&result->domains[d], share), "idle_share_uj",
+                     (json_int_t)cb_share_idle(ticks->policy, result, d, i));
 }
 
 /* The targets of one domain that are asked for; NULL with a text in @err. */
@@ -162,7 +165,7 @@ static json_t *targets_to_json(struct ticks *ticks, int64_t start, size_t d, str
         r = cb_names_get(&ticks->names, start, ticks->result.target_ids[i], &target, err);
         if (r < 0 || (ticks->container && !cb_names_match(target, ticks->container)))
             continue;
-        if (json_array_append_new(array, target_to_json(&ticks->result, d, i, target)) < 0)
+        if (json_array_append_new(array, target_to_json(ticks, d, i, target)) < 0)
             r = cb_err_set(err, ENOMEM, "out of memory");
     }
     if (r == 0)
@@ -280,6 +283,8 @@ static int write_power(struct cb_store *store, const struct request *request, st
 
     last_ns *= CB_NS_PER_S;
     if (r == 0)
+        r = cb_http_arg_idle(request, &ticks->policy, err);
+    if (r == 0)
         r = find_machine(store, cb_http_arg(request, "machine"), &machine, err);
     if (r < 0)
         return r;
@@ -287,7 +292,8 @@ static int write_power(struct cb_store *store, const struct request *request, st
     name = json_string(machine.name);
     (void)json_dumpf(name, ticks->out, JSON_ENCODE_ANY);
     json_decref(name);
-    (void)fprintf(ticks->out, ",\"boot_id\":\"%s\",\"ticks\":[", machine.boot_id);
+    (void)fprintf(ticks->out, ",\"boot_id\":\"%s\",\"idle_policy\":\"%s\",\"ticks\":[",
+                  machine.boot_id, cb_idle_name(ticks->policy));
     r = cb_store_frames(store, machine.boot,
                         machine.last_t1_ns > last_ns ? machine.last_t1_ns - last_ns : 0,
                         machine.last_t1_ns, add_tick, ticks, err);

@@ -359,7 +359,6 @@ static int wait_for_recap(struct cb_http *http, const char *id, uint64_t wait_ns
 int cb_http_test_recap(struct cb_http *http, const struct request *request, struct reply *ret_reply,
                        struct cb_err *err)
 {
-    const char *idle = cb_http_arg(request, "idle");
     enum cb_idle_policy policy = CB_IDLE_NONE;
     cb_auto_free char *document = NULL;
     uint64_t covered_ns = 0;
@@ -368,8 +367,8 @@ int cb_http_test_recap(struct cb_http *http, const struct request *request, stru
     json_t *json = NULL;
     int r = cb_http_arg_number(request, "wait", 0, WAIT_MAX_S, &wait_s, err);
 
-    if (r == 0 && idle && cb_idle_parse(idle, &policy) < 0)
-        r = cb_err_set(err, EINVAL, "idle: '%.20s' is none of none, proportional, equal", idle);
+    if (r == 0)
+        r = cb_http_arg_idle(request, &policy, err);
     if (r < 0)
         return r;
     if (atomic_fetch_add(&http->waiting, 1) >= CB_HTTP_CONNECTIONS / 2)
@@ -410,14 +409,13 @@ static int add_recap(void *context, const char *test_id, const char *document)
 int cb_http_recaps(struct cb_http *http, const struct request *request, struct reply *ret_reply,
                    struct cb_err *err)
 {
-    const char *idle = cb_http_arg(request, "idle");
     struct list list = {.recaps = json_array(), .policy = CB_IDLE_NONE, .err = err};
     struct cb_store *store = NULL;
     uint64_t last;
     int r = cb_http_arg_number(request, "last", RECAPS_DEFAULT, RECAPS_MAX, &last, err);
 
-    if (r == 0 && idle && cb_idle_parse(idle, &list.policy) < 0)
-        r = cb_err_set(err, EINVAL, "idle: '%.20s' is none of none, proportional, equal", idle);
+    if (r == 0)
+        r = cb_http_arg_idle(request, &list.policy, err);
     if (r == 0 && !list.recaps)
         r = cb_err_set(err, ENOMEM, "out of memory");
     if (r == 0)

@@ -76,3 +76,13 @@ uint64_t cb_share_uncertainty(const struct cb_result_domain *domain, const struc
     return cb_result_halfwidth(hypot(share->param_uj, source), share->noise_uj,
                                domain->energy_uj + domain->source_uncertainty_uj);
 }
+
+uint64_t cb_share_idle(enum cb_idle_policy policy, const struct cb_result *result, size_t d,
+                       size_t i)
+{
+    const struct cb_result_domain *domain = &result->domains[d];
+
+    return cb_idle_share(
+        policy, domain->idle_uj, result->shares[d * result->n_targets + i].dynamic_uj,
+        domain->energy_uj - domain->idle_uj - domain->unattributed_uj, result->n_targets);
+}

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "formula/map.h"
+#include "formula/recap.h"
 #include "formula/result.h"
 #include "formula/store.h"
 #include "lib/cleanup.h"
@@ -33,5 +34,9 @@ bool cb_names_match(const struct cb_store_target *target, const char *text);
 
 /* Half-width of the 95 % interval of a share: model and energy source together. */
 uint64_t cb_share_uncertainty(const struct cb_result_domain *domain, const struct cb_share *share);
+
+/* What @policy gives the target @i of the idle energy of domain @d. */
+uint64_t cb_share_idle(enum cb_idle_policy policy, const struct cb_result *result, size_t d,
+                       size_t i);
 
 #endif

@@ -362,6 +362,10 @@ static void set_wall_times(struct cb_recap *recap, const struct builder *b)
 
     recap->begin_wall_ns = recap->test.begin_ns + (uint64_t)offset;
     recap->end_wall_ns = recap->test.end_ns + (uint64_t)offset;
+    if (recap->test.end_wall_ns) { /* told so: not a rounding different */
+        recap->begin_wall_ns = recap->test.begin_wall_ns;
+        recap->end_wall_ns = recap->test.end_wall_ns;
+    }
 }
 
 int cb_recap_build(struct cb_store *store, const struct cb_store_test *test,

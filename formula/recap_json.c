@@ -136,7 +136,8 @@ static bool set_head(json_t *object, const struct cb_recap *recap)
     ok = ok && set(object, "image", json_string(test->image));
     ok = ok && set(object, "machine", json_string(test->machine));
     ok = ok && set(object, "boot_id", json_string(test->boot_id));
-    ok = ok && set(object, "exit_code", json_integer(test->exit_code));
+    ok = ok &&
+         set(object, "exit_code", test->end_wall_ns ? json_null() : json_integer(test->exit_code));
     ok = ok && set(object, "begin", json_string(begin));
     ok = ok && set(object, "end", json_string(end));
     ok = ok && set(object, "begin_ns", number(test->begin_ns));

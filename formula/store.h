@@ -63,6 +63,9 @@ struct cb_store_machine {
 /* Find or make. -EDQUOT above CB_STORE_MAX_MACHINES. */
 int cb_store_machine(struct cb_store *store, const char *name, struct cb_store_machine *ret_machine,
                      struct cb_err *err) cb_must_check;
+/* Only find: -ENOENT. */
+int cb_store_find_machine(struct cb_store *store, const char *name,
+                          struct cb_store_machine *ret_machine, struct cb_err *err) cb_must_check;
 int cb_store_bind_key(struct cb_store *store, int64_t machine, const char *key,
                       struct cb_err *err) cb_must_check;
 
@@ -163,6 +166,17 @@ int cb_store_frames_after(struct cb_store *store, int64_t machine, int64_t after
 int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_frame *each,
                         void *context, struct cb_err *err) cb_must_check;
 
+/* The first frame of a machine that ends at @wall_ns or later, else (covered false) its last one.
+ * -ENOENT: it has none. */
+struct cb_store_moment {
+    bool covered;
+    int64_t boot;
+    char boot_id[CB_BOOT_ID_SIZE];
+    uint64_t t0_ns, t1_ns, wall_ns;
+};
+int cb_store_moment(struct cb_store *store, int64_t machine, uint64_t wall_ns,
+                    struct cb_store_moment *ret_moment, struct cb_err *err) cb_must_check;
+
 /* Delete at most @limit frames that were stored before @heard_wall_ns (by this server's clock), and
  * targets nothing speaks of any more. Returns how many frames went. */
 int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
@@ -253,6 +267,8 @@ struct cb_store_test {
     uint64_t warmup_ns, execution_ns;
     int exit_code;
     uint64_t ended_wall_ns;
+    /* of a test that was told by wall times, without an exit code; else 0 */
+    uint64_t begin_wall_ns, end_wall_ns;
 };
 
 /* @args: a JSON array. */

@@ -3,17 +3,16 @@
 #include "formula/store_mongodb.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <mongoc/mongoc.h>
 #include <pthread.h>
 #include <string.h>
 
+#include "formula/recap_flat.h"
 #include "lib/err.h"
 #include "lib/frame.h"
 
 #define SELECT_MS 5000 /* how long to look for a server, unless the URI says otherwise */
 #define SOCKET_MS 15000
-#define KEY_SIZE 128
 
 struct mongodb {
     mongoc_client_t *client;
@@ -22,145 +21,35 @@ struct mongodb {
 
 /* ---- the document ---- */
 
-static const char *const domain_names[CB_DOMAIN_COUNT] = {
-    [CB_DOMAIN_PACKAGE] = "PKG", [CB_DOMAIN_DRAM] = "DRAM", [CB_DOMAIN_CORE] = "CORES",
-    [CB_DOMAIN_UNCORE] = "GPU",  [CB_DOMAIN_PSYS] = "PSYS",
-};
-
-static int64_t int_of(const json_t *object, const char *key)
+static bool append(bson_t *doc, const char *key, const json_t *value)
 {
-    return json_integer_value(json_object_get(object, key));
-}
-
-static bool add_text(bson_t *doc, const char *key, const json_t *object, const char *from)
-{
-    const char *text = json_string_value(json_object_get(object, from));
-
-    return bson_append_utf8(doc, key, -1, text ? text : "", -1);
-}
-
-/* A time of the recap (BOOTTIME) as a date. */
-static bool add_date(bson_t *doc, const char *key, const json_t *recap, int64_t boot_ns)
-{
-    int64_t wall_ns = int_of(recap, "begin_wall_ns") + (boot_ns - int_of(recap, "begin_ns"));
-
-    return bson_append_date_time(doc, key, -1, wall_ns / 1000000);
-}
-
-static bool add_joules(bson_t *doc, const char *phase, const char *what, const char *suffix,
-                       const json_t *domain, const char *from)
-{
-    char key[KEY_SIZE];
-
-    (void)snprintf(key, sizeof(key), "%s_%s_%s", phase, what, suffix);
-    return bson_append_double(doc, key, -1, (double)int_of(domain, from) / 1e6);
-}
-
-static bool add_domain(bson_t *doc, const char *phase, const json_t *domain)
-{
-    const char *name = json_string_value(json_object_get(domain, "domain"));
-    enum cb_domain which;
-    char suffix[32];
-    char key[KEY_SIZE];
-    bool ok;
-
-    if (!name || cb_domain_parse(name, &which) < 0)
-        return false;
-    (void)snprintf(suffix, sizeof(suffix), "%s_%" PRId64, domain_names[which],
-                   int_of(domain, "socket"));
-    ok = add_joules(doc, phase, "powers", suffix, domain, "energy_uj");
-    ok = ok && add_joules(doc, phase, "container_dynamic", suffix, domain, "dynamic_uj");
-    ok = ok && add_joules(doc, phase, "container_uncertainty", suffix, domain, "uncertainty_uj");
-    ok = ok && add_joules(doc, phase, "others", suffix, domain, "others_uj");
-    ok = ok && add_joules(doc, phase, "system", suffix, domain, "system_uj");
-    ok = ok && add_joules(doc, phase, "idle", suffix, domain, "idle_uj");
-    ok = ok && add_joules(doc, phase, "unattributed", suffix, domain, "unattributed_uj");
-    (void)snprintf(key, sizeof(key), "%s_source_%s", phase, suffix);
-    return ok && add_text(doc, key, domain, "source");
-}
-
-static bool add_seconds(bson_t *doc, const char *phase, const char *what, const json_t *object)
-{
-    const json_t *value = json_object_get(object, what);
-    char key[KEY_SIZE];
-
-    (void)snprintf(key, sizeof(key), "%s_%s", phase, what);
-    return !json_is_number(value) || bson_append_double(doc, key, -1, json_number_value(value));
-}
-
-static bool add_phase(bson_t *doc, const json_t *phase)
-{
-    const char *name = json_string_value(json_object_get(phase, "phase"));
-    const json_t *domain;
-    bool ok = name != NULL;
-    size_t i;
-
-    json_array_foreach(json_object_get(phase, "domains"), i, domain) ok =
-        ok && add_domain(doc, name, domain);
-    ok = ok && add_seconds(doc, name, "cpu_seconds", phase);
-    return ok && add_seconds(doc, name, "covered_seconds", phase);
-}
-
-static const json_t *find_phase(const json_t *recap, const char *name)
-{
-    const json_t *phase;
-    size_t i;
-
-    json_array_foreach(json_object_get(recap, "phases"), i, phase)
-    {
-        const char *text = json_string_value(json_object_get(phase, "phase"));
-
-        if (text && strcmp(text, name) == 0)
-            return phase;
-    }
-    return NULL;
-}
-
-static bool add_head(bson_t *doc, const char *key, const json_t *recap)
-{
-    const json_t *warmup = find_phase(recap, "warmup");
-    const json_t *execution = find_phase(recap, "execution");
-    int64_t begin = int_of(recap, "begin_ns");
-    int64_t end = int_of(recap, "end_ns");
-    int64_t warmup_ns = warmup ? int_of(warmup, "begin_ns") : begin;
-    int64_t execution_ns = execution ? int_of(execution, "begin_ns") : warmup ? end : begin;
-    bool ok = bson_append_utf8(doc, "_id", -1, key, -1);
-
-    ok = ok && add_text(doc, "name", recap, "name");
-    ok = ok && add_text(doc, "id", recap, "id");
-    ok = ok && add_date(doc, "begin", recap, begin);
-    ok = ok && add_date(doc, "beginwarmup", recap, warmup_ns);
-    ok = ok && add_date(doc, "beginexecution", recap, execution_ns);
-    ok = ok && add_date(doc, "end", recap, end);
-    ok = ok && bson_append_double(doc, "warmup time", -1, (double)(execution_ns - warmup_ns) / 1e9);
-    ok = ok && bson_append_double(doc, "execution time", -1, (double)(end - execution_ns) / 1e9);
-    ok = ok && bson_append_utf8(doc, "test", -1, key, -1);
-    ok = ok && add_text(doc, "machine", recap, "machine");
-    ok = ok && add_text(doc, "boot_id", recap, "boot_id");
-    ok = ok && add_text(doc, "image", recap, "image");
-    ok = ok && bson_append_int32(doc, "exit_code", -1, (int32_t)int_of(recap, "exit_code"));
-    return ok && add_text(doc, "source", recap, "source");
+    if (cb_flat_is_date(key))
+        return bson_append_date_time(doc, key, -1, json_integer_value(value));
+    if (json_is_integer(value))
+        return bson_append_int32(doc, key, -1, (int32_t)json_integer_value(value));
+    if (json_is_real(value))
+        return bson_append_double(doc, key, -1, json_real_value(value));
+    return bson_append_utf8(doc, key, -1, json_string_value(value), -1);
 }
 
 int cb_mongodb_document(const char *key, const json_t *recap, bson_t *ret, struct cb_err *err)
 {
     bson_t doc = BSON_INITIALIZER;
-    const json_t *phase;
-    size_t i;
-    bool ok = json_is_integer(json_object_get(recap, "begin_wall_ns")) &&
-              json_is_array(json_object_get(recap, "phases")) && add_head(&doc, key, recap);
+    json_t *flat = NULL;
+    json_t *value;
+    const char *member;
+    bool ok = bson_append_utf8(&doc, "_id", -1, key, -1);
+    int r = cb_flat_recap(recap, &flat, err);
 
-    json_array_foreach(json_object_get(recap, "phases"), i, phase) ok =
-        ok && add_phase(&doc, phase);
-    if (!ok) {
+    json_object_foreach(flat, member, value) ok = ok && append(&doc, member, value);
+    json_decref(flat);
+    if (r == 0 && !ok)
+        r = cb_err_set(err, EBADMSG, "the recap is too large for a document");
+    if (r == 0 && !bson_steal(ret, &doc))
+        r = cb_err_set(err, ENOMEM, "out of memory");
+    if (r < 0)
         bson_destroy(&doc);
-        return cb_err_set(err, EBADMSG, "not a stored recap, or too large");
-    }
-    if (!bson_steal(ret, &doc)) {
-        bson_destroy(&doc);
-        return cb_err_set(err, ENOMEM, "out of memory");
-    }
-    return 0;
+    return r;
 }
 
 /* ---- the sink ---- */

@@ -125,6 +125,43 @@ int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_fram
     return walk(store, stmt, r, each, context, err);
 }
 
+int cb_store_moment(struct cb_store *store, int64_t machine, uint64_t wall_ns,
+                    struct cb_store_moment *ret_moment, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *after = NULL;
+    cb_auto_reset sqlite3_stmt *last = NULL;
+    sqlite3_stmt *stmt;
+    int r = cb_sql_first(store, "look for a time", err, &after,
+                         "SELECT f.boot, b.boot_id, f.t0_ns, f.t1_ns, f.wall_ns FROM frames f"
+                         " JOIN boots b ON b.id = f.boot WHERE f.machine = ?1 AND f.wall_ns >= ?2"
+                         " ORDER BY f.wall_ns LIMIT 1",
+                         "iu", machine, wall_ns);
+    bool covered = r > 0;
+
+    stmt = after;
+    if (r == 0) {
+        r = cb_sql_first(store, "look for a time", err, &last,
+                         "SELECT f.boot, b.boot_id, f.t0_ns, f.t1_ns, f.wall_ns FROM frames f"
+                         " JOIN boots b ON b.id = f.boot WHERE f.machine = ?1"
+                         " ORDER BY f.wall_ns DESC LIMIT 1",
+                         "i", machine);
+        stmt = last;
+    }
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no frame yet");
+    if (r < 0)
+        return r;
+    *ret_moment = (struct cb_store_moment){
+        .covered = covered,
+        .boot = sqlite3_column_int64(stmt, 0),
+        .t0_ns = cb_sql_u64(stmt, 2),
+        .t1_ns = cb_sql_u64(stmt, 3),
+        .wall_ns = cb_sql_u64(stmt, 4),
+    };
+    cb_sql_text(stmt, 1, ret_moment->boot_id, sizeof(ret_moment->boot_id));
+    return 0;
+}
+
 /* A target that is gone goes with the frames of its time, a whole start's targets with its last
  * frame, unless the machine may still report under it. */
 int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,

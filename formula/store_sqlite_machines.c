@@ -63,6 +63,16 @@ int cb_store_machine(struct cb_store *store, const char *name, struct cb_store_m
     return r < 0 ? r : 0;
 }
 
+int cb_store_find_machine(struct cb_store *store, const char *name,
+                          struct cb_store_machine *ret_machine, struct cb_err *err)
+{
+    int r = find_machine(store, name, ret_machine, err);
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "no machine '%.60s' has reported", name);
+    return r < 0 ? r : 0;
+}
+
 int cb_store_bind_key(struct cb_store *store, int64_t machine, const char *key, struct cb_err *err)
 {
     int r = cb_sql_run(store, "bind a name to its key", err,

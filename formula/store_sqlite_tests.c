@@ -33,6 +33,8 @@ static void test_of_row(sqlite3_stmt *stmt, struct cb_store_test *test)
         .end_ns = cb_sql_u64(stmt, 12),
         .exit_code = sqlite3_column_int(stmt, 13),
         .ended_wall_ns = cb_sql_u64(stmt, 14),
+        .begin_wall_ns = cb_sql_u64(stmt, 15),
+        .end_wall_ns = cb_sql_u64(stmt, 16),
     };
     cb_sql_text(stmt, 0, test->id, sizeof(test->id));
     cb_sql_text(stmt, 3, test->machine, sizeof(test->machine));
@@ -46,13 +48,14 @@ int cb_store_test(struct cb_store *store, const char *id, struct cb_store_test *
                   struct cb_err *err)
 {
     cb_auto_reset sqlite3_stmt *stmt = NULL;
-    int r = cb_sql_first(store, "look up a test", err, &stmt,
-                         "SELECT t.id, t.state, t.boot, m.name, b.boot_id, t.name, t.image,"
-                         " t.created_wall_ns, t.container_id, t.begin_ns, t.warmup_ns,"
-                         " t.execution_ns, t.end_ns, t.exit_code, t.ended_wall_ns"
-                         " FROM tests t JOIN boots b ON b.id = t.boot"
-                         " JOIN machines m ON m.id = b.machine WHERE t.id = ?1",
-                         "t", id);
+    int r =
+        cb_sql_first(store, "look up a test", err, &stmt,
+                     "SELECT t.id, t.state, t.boot, m.name, b.boot_id, t.name, t.image,"
+                     " t.created_wall_ns, t.container_id, t.begin_ns, t.warmup_ns,"
+                     " t.execution_ns, t.end_ns, t.exit_code, t.ended_wall_ns,"
+                     " t.begin_wall_ns, t.end_wall_ns FROM tests t JOIN boots b ON b.id = t.boot"
+                     " JOIN machines m ON m.id = b.machine WHERE t.id = ?1",
+                     "t", id);
 
     if (r == 0)
         return cb_err_set(err, ENOENT, "no test '%.40s'", id);
@@ -85,6 +88,11 @@ static int write_end(struct cb_store *store, const struct cb_store_test *test, s
         r = cb_sql_run(store, "store the end of a test", err,
                        "UPDATE tests SET execution_ns = ?2 WHERE id = ?1", "tu", test->id,
                        test->execution_ns);
+    if (r >= 0 && test->end_wall_ns)
+        r = cb_sql_run(store, "store the end of a test", err,
+                       "UPDATE tests SET begin_wall_ns = ?2, end_wall_ns = ?3, exit_code = NULL"
+                       " WHERE id = ?1",
+                       "tuu", test->id, test->begin_wall_ns, test->end_wall_ns);
     return r;
 }
 

@@ -444,6 +444,38 @@ static void lists_machines_and_their_power(void **state)
     refused(get(w, "/api/v1/power?machine=other"), 404, "other");
 }
 
+static void power_shares_idle_out_when_asked(void **state)
+{
+    static const char *const policies[] = {"none", "proportional", "equal"};
+    struct web *w = *state;
+
+    add_frame(w, 11);
+    for (int i = 0; i < 3; i++) {
+        const struct cb_result_domain *domain = &w->result.domains[0];
+        uint64_t shares[2];
+        char path[64];
+        struct answer answer;
+        const json_t *json;
+
+        (void)snprintf(path, sizeof(path), "/api/v1/power?idle=%s", policies[i]);
+        answer = get(w, path);
+        assert_string_equal(text_at(&answer, "idle_policy"), policies[i]);
+        json = json_array_get(json_object_get(answer.json, "ticks"), 0);
+        json = json_array_get(json_object_get(json, "domains"), 0);
+        for (size_t t = 0; t < 2; t++)
+            shares[t] = (uint64_t)json_integer_value(json_object_get(
+                json_array_get(json_object_get(json, "targets"), t), "idle_share_uj"));
+        if (i == 0)
+            assert_int_equal(shares[0] + shares[1], 0);
+        else if (i == 2)
+            assert_true(shares[0] == domain->idle_uj / 2 && shares[0] == shares[1]);
+        else
+            assert_true(shares[0] > 0 && shares[0] + shares[1] < domain->idle_uj);
+        clear(&answer);
+    }
+    refused(get(w, "/api/v1/power?idle=half"), 400, "idle");
+}
+
 static void the_metrics_are_the_totals(void **state)
 {
     struct web *w = *state;
@@ -471,6 +503,165 @@ static void the_metrics_are_the_totals(void **state)
     assert_non_null(strstr(answer.text, "container_name=\"a \\\"name\\\"\\n\",image=\"i\\\\x\""));
     assert_non_null(strstr(answer.text, "# TYPE cb_node_energy_joules_total counter\n"));
     assert_non_null(strstr(answer.text, "cb_formula_conservation_violations_total"));
+    clear(&answer);
+}
+
+/* ---- recaps as powerapi-g5k's listener is told them ---- */
+
+/* Frames of 0.7 s that end up to 14 s after the epoch second 1700000000. */
+static void add_old_frames(struct web *w)
+{
+    for (uint64_t i = 0; i < 20; i++) {
+        fixture_result(&w->result, &w->seed, i * 7 * SECOND / 10, (i + 1) * 7 * SECOND / 10, 2, 2);
+        fixture_put(w->f->store, &w->start, ++w->seq, &w->result);
+    }
+}
+
+/* Times are seconds after 1700000000. */
+static struct answer post_recap(const struct web *w, const char *name, const char *begin,
+                                const char *warmup, const char *execution, const char *end)
+{
+    char path[512];
+
+    (void)snprintf(path, sizeof(path),
+                   "/rapls2/node1?name=%s&begin=17000000%s&beginwarmup=17000000%s"
+                   "&beginexecution=17000000%s&end=17000000%s&id=" FIXTURE_ID_A,
+                   name, begin, warmup, execution, end);
+    return request(w, "POST", path, NULL, NULL);
+}
+
+static uint64_t uj_at(const struct answer *answer, const char *key)
+{
+    const json_t *joules = json_object_get(answer->json, key);
+
+    if (!json_is_real(joules))
+        fail_msg("no joules '%s' in: %s", key, answer->text);
+    return (uint64_t)(json_real_value(joules) * 1e6 + 0.5);
+}
+
+static void takes_a_recap_as_the_listener_is_told_it(void **state)
+{
+    static const char *const names[] = {"begin", "beginwarmup", "beginexecution", "end"};
+    struct web *w = *state;
+    struct answer answer;
+    struct answer again;
+
+    add_old_frames(w);
+    answer = post_recap(w, "sleep", "03", "04", "05.5", "09");
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(text_at(&answer, "name"), "sleep");
+    assert_string_equal(text_at(&answer, "id"), FIXTURE_ID_A);
+    assert_string_equal(text_at(&answer, "machine"), "node1");
+    assert_string_equal(text_at(&answer, names[0]), "2023-11-14T22:13:23.000Z");
+    assert_string_equal(text_at(&answer, names[1]), "2023-11-14T22:13:24.000Z");
+    assert_string_equal(text_at(&answer, names[2]), "2023-11-14T22:13:25.500Z");
+    assert_string_equal(text_at(&answer, names[3]), "2023-11-14T22:13:29.000Z");
+    assert_true(json_real_value(json_object_get(answer.json, "warmup time")) == 1.5);
+    assert_true(json_real_value(json_object_get(answer.json, "execution time")) == 3.5);
+    assert_int_equal(uj_at(&answer, "execution_powers_PKG_0"),
+                     uj_at(&answer, "execution_container_dynamic_PKG_0") +
+                         uj_at(&answer, "execution_others_PKG_0") +
+                         uj_at(&answer, "execution_system_PKG_0") +
+                         uj_at(&answer, "execution_idle_PKG_0") +
+                         uj_at(&answer, "execution_unattributed_PKG_0"));
+    assert_true(uj_at(&answer, "execution_container_dynamic_DRAM_0") > 0);
+    assert_null(json_object_get(answer.json, "exit_code"));
+    again = post_recap(w, "sleep", "03", "04", "05.5", "09.0");
+    assert_string_equal(text_at(&again, "test"), text_at(&answer, "test"));
+    clear(&again);
+    clear(&answer);
+    answer = get(w, "/api/v1/recaps?machine=node1&name=sleep&idle=equal");
+    assert_int_equal(json_array_size(json_object_get(answer.json, "recaps")), 1);
+    clear(&answer);
+}
+
+static void posted_times_that_touch_sum_to_the_whole(void **state)
+{
+    struct web *w = *state;
+    struct answer whole;
+    struct answer first;
+    struct answer second;
+    struct answer both;
+
+    add_old_frames(w);
+    whole = post_recap(w, "whole", "03", "03", "03", "09");
+    first = post_recap(w, "first", "03", "03", "03", "05.123456789");
+    second = post_recap(w, "second", "05.123456789", "05.123456789", "05.123456789", "09");
+    both = post_recap(w, "both", "03", "03", "05.123456789", "09");
+    assert_null(json_object_get(whole.json, "warmup_powers_PKG_0"));
+    for (int i = 0; i < 4; i++) {
+        static const char *const what[] = {"powers_PKG_0", "container_dynamic_PKG_0",
+                                           "powers_DRAM_0", "idle_DRAM_0"};
+        char execution[64];
+        char warmup[64];
+
+        (void)snprintf(execution, sizeof(execution), "execution_%s", what[i]);
+        (void)snprintf(warmup, sizeof(warmup), "warmup_%s", what[i]);
+        assert_int_equal(uj_at(&whole, execution),
+                         uj_at(&first, execution) + uj_at(&second, execution));
+        assert_int_equal(uj_at(&both, warmup), uj_at(&first, execution));
+        assert_int_equal(uj_at(&both, execution), uj_at(&second, execution));
+    }
+    clear(&whole);
+    clear(&first);
+    clear(&second);
+    clear(&both);
+}
+
+static void a_recap_that_cannot_be_is_refused_with_the_reason(void **state)
+{
+    static const char good[] = "/rapls2/node1?name=a&begin=1700000003&beginwarmup=1700000003"
+                               "&beginexecution=1700000003&end=1700000009&id=00";
+    struct web *w = *state;
+    char path[512];
+
+    refused(request(w, "POST", good, NULL, NULL), 404, "no data");
+    add_old_frames(w);
+    refused(request(w, "POST",
+                    "/rapls2/other?name=a&begin=1&beginwarmup=1&beginexecution=1&end=2"
+                    "&id=0",
+                    NULL, NULL),
+            404, "other");
+    refused(request(w, "POST", "/rapls2/node1", NULL, NULL), 400, "name");
+    refused(request(w, "POST", "/api/node1", NULL, NULL), 404, "no such path");
+    refused(request(w, "POST", "/rapls2/node1/x", NULL, NULL), 404, "no such path");
+    refused(get(w, "/rapls2/node1"), 405, "methods");
+    refused(request(w, "POST", good, NULL, "Origin: http://localhost"), 403, "browser");
+    (void)snprintf(path, sizeof(path), "%s&end=1700000010", good);
+    refused(request(w, "POST", path, NULL, NULL), 400, "end: stands there 2 times");
+    (void)snprintf(path, sizeof(path), "%s&idle=some", good);
+    refused(request(w, "POST", path, NULL, NULL), 400, "idle");
+    refused(post_recap(w, "a%00b", "03", "03", "03", "09"), 400, "name");
+    refused(post_recap(w, "a%ff", "03", "03", "03", "09"), 400, "name");
+    refused(post_recap(w, "", "03", "03", "03", "09"), 400, "name: is missing");
+    refused(post_recap(w, "a", "03", "03", "03", "03"), 400, "end");
+    refused(post_recap(w, "a", "05", "04", "05", "09"), 400, "beginwarmup");
+    refused(post_recap(w, "a", "03", "05", "04", "09"), 400, "beginexecution");
+    refused(post_recap(w, "a", "03", "03", "10", "09"), 400, "beginexecution");
+    refused(post_recap(w, "a", "03x", "03", "03", "09"), 400, "begin: '1700000003x'");
+    refused(post_recap(w, "a", "50", "50", "50", "60"), 404, "no data");
+    refused(request(w, "POST",
+                    "/rapls2/node1?name=a&begin=1700000003&beginwarmup=1700000003"
+                    "&beginexecution=1700000003&end=4000000000&id=0",
+                    NULL, NULL),
+            400, "future");
+}
+
+static void what_is_not_covered_yet_is_kept_for_later(void **state)
+{
+    struct web *w = *state;
+    struct answer answer;
+    char id[64];
+
+    add_old_frames(w);
+    answer = post_recap(w, "late", "03", "03", "03", "15");
+    assert_int_equal(answer.status, 202);
+    (void)snprintf(id, sizeof(id), "%s", text_at(&answer, "test"));
+    clear(&answer);
+    fixture_result(&w->result, &w->seed, 14 * SECOND, 16 * SECOND, 2, 2);
+    fixture_put(w->f->store, &w->start, ++w->seq, &w->result);
+    answer = get_recap(w, id, "");
+    assert_int_equal(answer.status, 200);
     clear(&answer);
 }
 
@@ -507,7 +698,12 @@ int main(void)
         TEST(waiting_for_a_recap_blocks_nobody_and_ends_when_it_is_there),
         TEST(the_keeper_makes_recaps_nobody_asks_for),
         TEST(lists_machines_and_their_power),
+        TEST(power_shares_idle_out_when_asked),
         TEST(the_metrics_are_the_totals),
+        TEST(takes_a_recap_as_the_listener_is_told_it),
+        TEST(posted_times_that_touch_sum_to_the_whole),
+        TEST(a_recap_that_cannot_be_is_refused_with_the_reason),
+        TEST(what_is_not_covered_yet_is_kept_for_later),
         TEST(a_port_in_use_is_named),
     };
 
