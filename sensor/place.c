@@ -463,6 +463,30 @@ struct walk {
     char path[PATH_MAX];
 };
 
+/* Does a process live in it or below? Where that cannot be read, one may. */
+static bool is_alive(int parent_fd, const char *name, int depth)
+{
+    char procs[16];
+    cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir;
+    bool alive;
+
+    if (fd < 0 || depth == 0)
+        return false;
+    alive = cb_fsread_text(fd, "cgroup.procs", procs, sizeof(procs), NULL) != 0 || procs[0] != '\0';
+    if (alive)
+        return true;
+    dir = fdopendir(fd);
+    if (!dir)
+        return true;
+    (void)cb_take_fd(fd);
+    for (struct dirent *e; !alive && (e = readdir(dir));)
+        alive = e->d_type == DT_DIR && e->d_name[0] != '.' &&
+                is_alive(dirfd(dir), e->d_name, depth - 1);
+    (void)closedir(dir);
+    return alive;
+}
+
 static void walk_containers(struct walk *walk, int parent_fd, const char *name, int depth)
 {
     char id[CB_CONTAINER_ID_SIZE];
@@ -477,10 +501,10 @@ static void walk_containers(struct walk *walk, int parent_fd, const char *name, 
         if (e->d_type != DT_DIR || e->d_name[0] == '.')
             continue;
         (void)snprintf(walk->path + length, sizeof(walk->path) - length, "/%s", e->d_name);
-        if (cb_cgroup_id_parse(e->d_name, id))
-            walk->seen(walk->context, id, walk->path);
-        else
+        if (!cb_cgroup_id_parse(e->d_name, id))
             walk_containers(walk, dirfd(dir), e->d_name, depth - 1);
+        else if (is_alive(dirfd(dir), e->d_name, WALK_DEPTH))
+            walk->seen(walk->context, id, walk->path);
         walk->path[length] = '\0';
     }
     (void)closedir(dir);

@@ -40,8 +40,8 @@ const char *cb_place_how(const struct cb_place *place);
  * hierarchy; -EIO: it is still mounted. */
 int cb_place_close(struct cb_place *place, struct cb_err *err) cb_must_check;
 
-/* Call @seen for every container id found in any other cgroup hierarchy: those of them that the
- * place does not show are not counted. */
+/* Call @seen for every container with a process in it that is found in any other cgroup hierarchy:
+ * those of them that the place does not show are not counted. */
 void cb_place_each_container(int root_fd, const struct cb_place *place,
                              void (*seen)(void *context, const char *id, const char *path),
                              void *context);

@@ -115,12 +115,15 @@ static void lists_the_containers_of_the_other_hierarchies(void **state)
                   "2 1 0:2 / %s rw - cgroup2 x rw\n" /* ours: not one of the others */
                   "3 1 0:3 / /elsewhere rw - tmpfs x rw\n",
                   cb_place_path(place));
-    fake_root_put(root, "cg/cpu/docker/" A "/tasks", "\n");
-    fake_root_put(root, "cg/cpu/docker/" A "/docker/" B "/tasks", "\n");
-    fake_root_put(root, "cg/cpu/k/p/" B "/tasks", "\n");
-    fake_root_put(root, "elsewhere/docker/" B "/tasks", "\n");
-    (void)snprintf(own, sizeof(own), "%.200s/docker/" C "/tasks", cb_place_path(place) + 1);
-    fake_root_put(root, own, "\n");
+    fake_root_put(root, "cg/cpu/docker/" A "/cgroup.procs", "1\n2\n");
+    fake_root_put(root, "cg/cpu/docker/" A "/docker/" B "/cgroup.procs", "3\n");
+    fake_root_put(root, "cg/cpu/k/p/" B "/cgroup.procs", "%s", "");
+    fake_root_put(root, "cg/cpu/k/p/" B "/init/cgroup.procs", "4\n");
+    fake_root_put(root, "cg/cpu/docker/" C "/cgroup.procs", "%s", ""); /* left behind */
+    fake_root_put(root, "cg/cpu/docker/" C "/init/cgroup.procs", "%s", "");
+    fake_root_put(root, "elsewhere/docker/" B "/cgroup.procs", "5\n");
+    (void)snprintf(own, sizeof(own), "%.200s/docker/" C "/cgroup.procs", cb_place_path(place) + 1);
+    fake_root_put(root, own, "6\n");
     cb_place_each_container(root->fd, place, seen, found);
     assert_non_null(strstr(found, "a:/docker/aaaa"));
     assert_non_null(strstr(found, "b:/k/p/bbbb"));
