@@ -19,6 +19,7 @@
 #include "formula/receiver.h"
 #include "formula/sink.h"
 #include "formula/store.h"
+#include "formula/streams.h"
 #include "formula/totals.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
@@ -38,6 +39,7 @@ struct config {
     bool insecure;
     const char *model;
     const char *mongodb;
+    struct cb_streams_config streams;
     uint64_t retention_ns;
     const char *log_level;
     bool log_json;
@@ -85,6 +87,7 @@ const struct cb_opt cb_serve_options[] = {
      AT(mongodb),
      .arg = "URI",
      .help = "write recaps to this MongoDB, too: mongodb://HOST/DATABASE"},
+    CB_STREAMS_OPTIONS(struct config, streams),
     {.key = "retention",
      .type = CB_OPT_DURATION,
      AT(retention_ns),
@@ -136,6 +139,7 @@ struct server {
     size_t n_sinks;
     struct cb_sink *sinks[MAX_SINKS];
     const char *sink_names[MAX_SINKS];
+    struct cb_streams streams;
     struct cb_keeper *keeper;
     struct cb_http *http;
     struct cb_receiver *receiver;
@@ -161,7 +165,7 @@ static int check_config(const struct config *config, struct server *server, stru
                           config->model);
     if (config->retention_ns > 0 && (double)config->retention_ns < HOUR_NS)
         return cb_err_set(err, EINVAL, "option --retention: at least 1h, or 0 for ever");
-    return 0;
+    return cb_streams_check(&config->streams, err);
 }
 
 static int open_state(struct server *server, struct cb_err *err)
@@ -290,7 +294,8 @@ static int start_http(struct server *server, struct cb_err *err)
                                       .stats = &server->stats,
                                       .sink_names = server->sink_names,
                                       .sinks = server->sinks,
-                                      .n_sinks = server->n_sinks};
+                                      .n_sinks = server->n_sinks,
+                                      .streams = &server->streams};
 
     return cb_http_start(&options, &server->http, err);
 }
@@ -311,6 +316,9 @@ static int start(struct server *server, struct cb_err *err)
     if (r == 0)
         r = start_sinks(server, err);
     if (r == 0)
+        r = cb_streams_start(&server->config->streams, server->store, server->database,
+                             &server->notify, &server->streams, err);
+    if (r == 0)
         r = start_keeper(server, err);
     if (r == 0)
         r = start_receiver(server, err);
@@ -327,6 +335,7 @@ static void stop(struct server *server)
     server->keeper = cb_keeper_stop(server->keeper);
     for (size_t i = 0; i < server->n_sinks; i++)
         server->sinks[i] = cb_sink_stop(server->sinks[i]);
+    cb_streams_stop(&server->streams);
     cb_close_at(&server->http_fd);
     server->link = cb_link_server_close(server->link);
     server->totals = cb_totals_free(server->totals);

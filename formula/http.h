@@ -19,6 +19,7 @@
 #include "formula/ingest.h"
 #include "formula/notify.h"
 #include "formula/sink.h"
+#include "formula/streams.h"
 #include "formula/totals.h"
 #include "lib/cleanup.h"
 
@@ -43,6 +44,7 @@ struct cb_http_options {
     const char *const *sink_names;
     struct cb_sink *const *sinks;
     size_t n_sinks;
+    const struct cb_streams *streams; /* NULL: none */
 };
 
 /* What @options points to is borrowed until stop. */

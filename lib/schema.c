@@ -18,26 +18,34 @@ static const struct cb_schema_metric metrics[CB_SCHEMA_COUNT] = {
                               "cb_container_energy_joules_total",
                               "Dynamic energy of the container. Domains other than package and "
                               "dram lie inside them: never add those up. source=\"estimate\" is "
-                              "not measured."},
+                              "not measured.",
+                              "kepler_container_cpu_joules_total"},
     [CB_SCHEMA_UNCERTAINTY_UJ] = {"uncertainty_uj", UJ, G, CB_SCHEMA_CONTAINER_DOMAIN,
                                   "cb_container_energy_uncertainty_joules",
                                   "Half-width of the 95 % interval of the container's energy."},
     [CB_SCHEMA_ENERGY_UJ] = {"energy_uj", UJ, C, CB_SCHEMA_NODE_DOMAIN,
                              "cb_node_energy_joules_total",
                              "Energy of the machine's socket and domain, as its source counted "
-                             "it."},
+                             "it.",
+                             "kepler_node_cpu_joules_total"},
     [CB_SCHEMA_SOURCE_UNCERTAINTY_UJ] = {"source_uncertainty_uj", UJ, G, CB_SCHEMA_NODE_DOMAIN,
                                          "cb_node_energy_uncertainty_joules",
                                          "Half-width of the 95 % interval of the source itself."},
     [CB_SCHEMA_IDLE_UJ] = {"idle_uj", UJ, C, CB_SCHEMA_NODE_DOMAIN,
                            "cb_node_idle_energy_joules_total",
-                           "Part of the node's energy that it would have used idle."},
+                           "Part of the node's energy that it would have used idle.",
+                           "kepler_node_cpu_idle_joules_total"},
     [CB_SCHEMA_SYSTEM_UJ] = {"system_uj", UJ, C, CB_SCHEMA_NODE_DOMAIN,
                              "cb_node_system_energy_joules_total",
                              "Dynamic energy of what runs outside containers."},
     [CB_SCHEMA_UNATTRIBUTED_UJ] = {"unattributed_uj", UJ, C, CB_SCHEMA_NODE_DOMAIN,
                                    "cb_unattributed_energy_joules_total",
                                    "Energy that could not be assigned to anything."},
+    [CB_SCHEMA_COVERED_NS] = {"covered_ns", NS, C, CB_SCHEMA_NODE_DOMAIN, NULL,
+                              "Part of the row's time that its frames cover: less where some are "
+                              "missing."},
+    [CB_SCHEMA_MACHINE_CPU_NS] = {"machine_cpu_ns", NS, C, CB_SCHEMA_NODE, NULL,
+                                  "CPU time of the whole machine."},
 
     [CB_SCHEMA_CONTAINER_ID] = {"container_id", "1", T, CB_SCHEMA_CONTAINER, NULL,
                                 "Docker's id of the container, 64 hex digits."},
@@ -99,12 +107,13 @@ static const struct cb_schema_metric metrics[CB_SCHEMA_COUNT] = {
     [CB_SCHEMA_IO_PRESSURE_FULL_NS] = {"io_pressure_full_ns", NS, C, CB_SCHEMA_CONTAINER, NULL,
                                        "Time for which every task waited for a block device."},
 
-    [CB_SCHEMA_SENSOR_CPU_NS] = {"self_cpu_ns", NS, C, CB_SCHEMA_SENSOR, NULL,
-                                 "CPU time of the sensor itself."},
+    [CB_SCHEMA_SENSOR_CPU_NS] = {"self_cpu_ns", NS, C, CB_SCHEMA_SENSOR,
+                                 "cb_sensor_cpu_seconds_total", "CPU time of the sensor itself."},
     [CB_SCHEMA_SENSOR_LOST_FRAMES] = {"lost_frames", "1", C, CB_SCHEMA_SENSOR,
                                       "cb_sensor_lost_frames_total",
                                       "Frames the sensor had to drop because its spool was full."},
-    [CB_SCHEMA_SENSOR_MISSED_TICKS] = {"missed_ticks", "1", C, CB_SCHEMA_SENSOR, NULL,
+    [CB_SCHEMA_SENSOR_MISSED_TICKS] = {"missed_ticks", "1", C, CB_SCHEMA_SENSOR,
+                                       "cb_sensor_missed_ticks_total",
                                        "Ticks that came too late: their intervals are wider."},
 
     [CB_SCHEMA_BUILD_INFO] = {"build_info", "1", G, CB_SCHEMA_FORMULA, "cb_build_info",
@@ -148,21 +157,46 @@ static const struct cb_schema_metric metrics[CB_SCHEMA_COUNT] = {
                                   "Recaps that another store took since the start."},
     [CB_SCHEMA_SINK_FAILURES] = {"failures", "1", C, CB_SCHEMA_SINK, "cb_sink_failures_total",
                                  "Tries to reach another store that failed, since the start."},
+    [CB_SCHEMA_STREAM_ROWS] = {"stream_rows", "1", C, CB_SCHEMA_STREAM, "cb_stream_rows_total",
+                               "Rows that another store took since the start."},
+    [CB_SCHEMA_STREAM_BATCHES] = {"stream_batches", "1", C, CB_SCHEMA_STREAM,
+                                  "cb_stream_batches_total",
+                                  "Batches of rows that another store took since the start."},
+    [CB_SCHEMA_STREAM_FAILURES] = {"stream_failures", "1", C, CB_SCHEMA_STREAM,
+                                   "cb_stream_failures_total",
+                                   "Tries to write rows that failed and are repeated, since the "
+                                   "start."},
+    [CB_SCHEMA_STREAM_SET_ASIDE] = {"stream_set_aside_rows", "1", C, CB_SCHEMA_STREAM,
+                                    "cb_stream_set_aside_rows_total",
+                                    "Rows that another store refused for good."},
+    [CB_SCHEMA_STREAM_LOST_FRAMES] = {"stream_lost_frames", "1", C, CB_SCHEMA_STREAM,
+                                      "cb_stream_lost_frames_total",
+                                      "Frames that were deleted before another store had taken "
+                                      "them."},
+    [CB_SCHEMA_STREAM_WAITING] = {"stream_waiting_frames", "1", G, CB_SCHEMA_STREAM,
+                                  "cb_stream_waiting_frames",
+                                  "Stored frames that another store has not taken yet."},
+    [CB_SCHEMA_STREAM_LAG_S] = {"stream_lag_s", "seconds", G, CB_SCHEMA_STREAM,
+                                "cb_stream_lag_seconds",
+                                "Age of the oldest frame that another store has not taken yet."},
 };
 
 static const struct {
     const char *title;
     const char *labels;
+    const char *measurement;
 } scopes[CB_SCHEMA_SCOPES] = {
-    [CB_SCHEMA_CONTAINER] = {"Containers", "machine,container_id,container_name,image"},
+    [CB_SCHEMA_CONTAINER] = {"Containers", "machine,container_id,container_name,image", "cb_usage"},
     [CB_SCHEMA_CONTAINER_DOMAIN] = {"Energy of containers",
                                     "machine,container_id,container_name,image,socket,domain,"
-                                    "source"},
+                                    "source",
+                                    "cb_container"},
     [CB_SCHEMA_NODE] = {"Machines", "machine"},
-    [CB_SCHEMA_NODE_DOMAIN] = {"Energy of machines", "machine,socket,domain,source"},
+    [CB_SCHEMA_NODE_DOMAIN] = {"Energy of machines", "machine,socket,domain,source", "cb_node"},
     [CB_SCHEMA_SENSOR] = {"cbsensor about itself", "machine"},
     [CB_SCHEMA_FORMULA] = {"cbformula about itself", ""},
-    [CB_SCHEMA_SINK] = {"Other stores", "sink"},
+    [CB_SCHEMA_SINK] = {"Recaps for other stores", "sink"},
+    [CB_SCHEMA_STREAM] = {"Rows for other stores", "sink"},
 };
 
 const struct cb_schema_metric *cb_schema(enum cb_schema_id id)
@@ -198,15 +232,25 @@ const char *cb_schema_labels(enum cb_schema_scope scope)
     return scopes[scope].labels;
 }
 
+const char *cb_schema_measurement(enum cb_schema_scope scope)
+{
+    return scopes[scope].measurement;
+}
+
+static const char *text(const char *text_or_null)
+{
+    return text_or_null ? text_or_null : "";
+}
+
 void cb_schema_print(FILE *out)
 {
-    (void)fputs("name\tunit\tkind\tprometheus\tlabels\thelp\n", out);
+    (void)fputs("name\tunit\tkind\tprometheus\tlabels\thelp\tkepler\tmeasurement\n", out);
     for (size_t i = 0; i < CB_SCHEMA_COUNT; i++)
-        (void)fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\n", metrics[i].name, metrics[i].unit,
+        (void)fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", metrics[i].name, metrics[i].unit,
                       cb_schema_kind_name(metrics[i].kind),
                       metrics[i].prometheus ? metrics[i].prometheus : "",
-                      metrics[i].prometheus ? scopes[metrics[i].scope].labels : "",
-                      metrics[i].help);
+                      metrics[i].prometheus ? scopes[metrics[i].scope].labels : "", metrics[i].help,
+                      text(metrics[i].kepler), text(scopes[metrics[i].scope].measurement));
 }
 
 void cb_schema_print_markdown(FILE *out)
@@ -219,6 +263,9 @@ void cb_schema_print_markdown(FILE *out)
         (void)fprintf(out, "\n## %s\n\n", scopes[scope].title);
         if (scopes[scope].labels[0])
             (void)fprintf(out, "Labels in `/metrics`: `%s`\n\n", scopes[scope].labels);
+        if (scopes[scope].measurement)
+            (void)fprintf(out, "Measurement in InfluxDB, kind of a row in files: `%s`\n\n",
+                          scopes[scope].measurement);
         (void)fputs("| name | unit | kind | in `/metrics` | what it is |\n|---|---|---|---|---|\n",
                     out);
         for (size_t i = 0; i < CB_SCHEMA_COUNT; i++) {
@@ -226,9 +273,12 @@ void cb_schema_print_markdown(FILE *out)
 
             if (m->scope != scope)
                 continue;
-            (void)fprintf(out, "| `%s` | %s | %s | %s%s%s | %s |\n", m->name, m->unit,
+            (void)fprintf(out, "| `%s` | %s | %s | %s%s%s | %s", m->name, m->unit,
                           cb_schema_kind_name(m->kind), m->prometheus ? "`" : "",
-                          m->prometheus ? m->prometheus : "", m->prometheus ? "`" : "", m->help);
+                          text(m->prometheus), m->prometheus ? "`" : "", m->help);
+            if (m->kepler)
+                (void)fprintf(out, " As `%s` with Kepler's names.", m->kepler);
+            (void)fputs(" |\n", out);
         }
     }
 }

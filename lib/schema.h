@@ -28,7 +28,8 @@ enum cb_schema_scope {
     CB_SCHEMA_NODE_DOMAIN,      /* ... and socket and domain */
     CB_SCHEMA_SENSOR,           /* cbsensor about itself */
     CB_SCHEMA_FORMULA,          /* cbformula about itself */
-    CB_SCHEMA_SINK,             /* cbformula's queue for another store */
+    CB_SCHEMA_SINK,             /* cbformula's queue of recaps for another store */
+    CB_SCHEMA_STREAM,           /* cbformula's rows for another store */
     CB_SCHEMA_SCOPES,
 };
 
@@ -41,6 +42,8 @@ enum cb_schema_id {
     CB_SCHEMA_IDLE_UJ,
     CB_SCHEMA_SYSTEM_UJ,
     CB_SCHEMA_UNATTRIBUTED_UJ,
+    CB_SCHEMA_COVERED_NS,
+    CB_SCHEMA_MACHINE_CPU_NS,
     /* what a container is and uses */
     CB_SCHEMA_CONTAINER_ID,
     CB_SCHEMA_CONTAINER_NAME,
@@ -92,6 +95,13 @@ enum cb_schema_id {
     CB_SCHEMA_SINK_SET_ASIDE,
     CB_SCHEMA_SINK_DELIVERED,
     CB_SCHEMA_SINK_FAILURES,
+    CB_SCHEMA_STREAM_ROWS,
+    CB_SCHEMA_STREAM_BATCHES,
+    CB_SCHEMA_STREAM_FAILURES,
+    CB_SCHEMA_STREAM_SET_ASIDE,
+    CB_SCHEMA_STREAM_LOST_FRAMES,
+    CB_SCHEMA_STREAM_WAITING,
+    CB_SCHEMA_STREAM_LAG_S,
     CB_SCHEMA_COUNT,
 };
 
@@ -101,7 +111,8 @@ struct cb_schema_metric {
     enum cb_schema_kind kind;
     enum cb_schema_scope scope;
     const char *prometheus;
-    const char *help; /* one sentence */
+    const char *help;   /* one sentence */
+    const char *kepler; /* in /metrics with Kepler's names; NULL: it has none */
 };
 
 /* The row of an identifier. */
@@ -115,6 +126,9 @@ const char *cb_schema_kind_name(enum cb_schema_kind kind); /* "counter", "gauge"
 
 /* The labels that a scope's lines in /metrics carry, separated by commas. */
 const char *cb_schema_labels(enum cb_schema_scope scope);
+
+/* What InfluxDB calls a row of the scope, and files its kind; NULL: it has none. */
+const char *cb_schema_measurement(enum cb_schema_scope scope);
 
 /* The table as tab-separated lines with a head, and as docs/metrics.md. */
 void cb_schema_print(FILE *out);

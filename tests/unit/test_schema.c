@@ -134,7 +134,7 @@ static void the_table_prints_one_line_a_metric(void **state)
 
         for (const char *p = line; *p != '\n'; p++)
             tabs += *p == '\t';
-        assert_int_equal(tabs, 5);
+        assert_int_equal(tabs, 7);
     }
     assert_int_equal(lines, 1 + CB_SCHEMA_COUNT);
     assert_non_null(strstr(text, "energy_uj\tmicrojoules\tcounter\tcb_node_energy_joules_total\t"

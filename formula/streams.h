@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * streams.h - the streams of one server by its options: which other stores get rows.
+ *
+ * To add one: its options in struct cb_streams_config and CB_STREAMS_OPTIONS, its row in streams.c.
+ */
+#ifndef CB_FORMULA_STREAMS_H
+#define CB_FORMULA_STREAMS_H
+
+#include "formula/stream.h"
+#include "lib/config.h"
+
+#define CB_STREAMS_MAX 8
+
+struct cb_streams_config {
+    const char *influxdb, *influxdb_database, *influxdb_user, *influxdb_password_file;
+    const char *influxdb2, *influxdb2_org, *influxdb2_bucket, *influxdb2_token_file;
+    const char *influxdb_format, *influxdb_ca_file;
+    uint64_t influxdb_resolution_ns;
+};
+
+/* Rows of a table of options, whose struct has a struct cb_streams_config @member. */
+#define CB_STREAMS_AT(config, member, x)                                                           \
+    .offset = offsetof(config, member) + offsetof(struct cb_streams_config, x)
+#define CB_STREAMS_RESOLUTION_MIN 1e8
+#define CB_STREAMS_RESOLUTION_MAX 3600e9
+
+/* clang-format off */
+#define CB_STREAMS_OPTIONS(config, member) \
+    {.key = "influxdb", .type = CB_OPT_STRING, CB_STREAMS_AT(config, member, influxdb), \
+     .arg = "URL", .help = "write energy to this InfluxDB 1.x, too: http://HOST:8086"}, \
+    {.key = "influxdb-database", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb_database), .def = "cbwatts", .arg = "NAME", \
+     .help = "database there; made when it is missing and that is allowed"}, \
+    {.key = "influxdb-user", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb_user), .arg = "NAME", .help = "user there"}, \
+    {.key = "influxdb-password-file", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb_password_file), .arg = "FILE", \
+     .help = "its password; or in CBFORMULA_INFLUXDB_PASSWORD"}, \
+    {.key = "influxdb2", .type = CB_OPT_STRING, CB_STREAMS_AT(config, member, influxdb2), \
+     .arg = "URL", .help = "write energy to this InfluxDB 2.x, too: http://HOST:8086"}, \
+    {.key = "influxdb2-org", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb2_org), .def = "cbwatts", .arg = "NAME", \
+     .help = "organisation there"}, \
+    {.key = "influxdb2-bucket", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb2_bucket), .def = "cbwatts", .arg = "NAME", \
+     .help = "bucket there"}, \
+    {.key = "influxdb2-token-file", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb2_token_file), .arg = "FILE", \
+     .help = "token that may write there; or in CBFORMULA_INFLUXDB2_TOKEN"}, \
+    {.key = "influxdb-ca-file", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb_ca_file), .arg = "FILE", \
+     .help = "certificates to check https:// servers of both with, instead of the system's"}, \
+    {.key = "influxdb-format", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, influxdb_format), .def = "cbwatts", .arg = "LIST", \
+     .help = "cbwatts: wide rows; powerapi: power_consumption in watts; cadvisor: one measurement " \
+             "a metric; for both"}, \
+    {.key = "influxdb-resolution", .type = CB_OPT_DURATION, \
+     CB_STREAMS_AT(config, member, influxdb_resolution_ns), .def = "1s", \
+     .min = CB_STREAMS_RESOLUTION_MIN, .max = CB_STREAMS_RESOLUTION_MAX, .arg = "DURATION", \
+     .help = "time of one row in both"}
+/* clang-format on */
+
+struct cb_streams {
+    size_t n;
+    struct cb_stream *at[CB_STREAMS_MAX];
+};
+
+/* What can be seen before anything is opened. -EINVAL names the option. */
+int cb_streams_check(const struct cb_streams_config *config, struct cb_err *err) cb_must_check;
+/* Those that are asked for; @store only for the length of the call. On failure those that were
+ * started are in *@ret_streams, to be stopped. */
+int cb_streams_start(const struct cb_streams_config *config, struct cb_store *store,
+                     const char *database, struct cb_notify *notify, struct cb_streams *ret_streams,
+                     struct cb_err *err) cb_must_check;
+/* cb_notify_stop() must have been called. */
+void cb_streams_stop(struct cb_streams *streams);
+
+#endif
