@@ -79,7 +79,7 @@ up:
 down:
 	$(Q)scripts/down.sh
 
-## test              install what is missing, build, run the tests; last line: N passed, N failed, ...
+## test              install what is missing, build, run every test; last line: N passed, N failed, ...
 test:
 	$(Q)scripts/setup.sh test
 	$(Q)tests/run all
@@ -177,6 +177,7 @@ check-integration:
 ## machine           the emulated machine with RAPL and a known truth (SHELL=1: a shell in it)
 machine:
 	$(Q)scripts/setup.sh machine
+	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/machine/run $(if $(GUEST_SHELL),--shell)
 
 ## accuracy          write docs/accuracy.md from the recordings and synthetic machines

@@ -49,7 +49,9 @@ needs_machine='
 qemu-system-x86 cmd:qemu-system-x86_64
 linux-headers-amd64 cmd:gcc
 cpio cmd:cpio
+iproute2 cmd:ip
 kmod cmd:insmod
+python3 cmd:/usr/bin/python3
 zstd cmd:zstd'
 
 # wanted WHAT: the needs of a purpose, one "package check" a line
@@ -62,6 +64,7 @@ wanted() {
   test)
     printf '%s\n' "$needs_test"
     command -v go >/dev/null || echo 'golang-go cmd:go'
+    printf '%s\n' "$needs_machine"
     ;;
   machine) printf '%s\n' "$needs_machine" ;;
   esac
@@ -69,7 +72,7 @@ wanted() {
 
 missing_debian() {
   local names
-  names=$(wanted "$1" | awk 'NF { print $1 }')
+  names=$(wanted "$1" | awk 'NF && !seen[$1]++ { print $1 }')
   # shellcheck disable=SC2086
   { dpkg-query -W -f '${db:Status-Status} ${Package}\n' $names 2>/dev/null || :; } |
     awk -v names="$names" '

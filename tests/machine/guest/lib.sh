@@ -114,7 +114,7 @@ recorder() {
 
 sense() {
   cat /proc/cbmachine/truth >"$D/begin"
-  "$GUEST/record" 200 >"$D/record" &
+  "$GUEST/record" 200 >"$S/record" & # not over 9p, whose host may be busy
   record=$!
   "$BIN/cbsensor" --state-dir "$S/sensor" --formula "$LINK" --formula-key "$S/formula/formula.pub" \
     --name emulated --tick "$TICK" --cgroup 'box/*' "$@" >"$D/sensor.log" 2>&1 &
@@ -133,6 +133,7 @@ finish() {
   stop "$sensor" cbsensor
   stop "$record" record
   cat /proc/cbmachine/truth >"$D/end"
+  cp "$S/record" "$D/"
   stop "$formula" cbformula
   [ -e "$D/frames.cbrec" ] || cp "$S"/formula/cbwatts.sqlite* "$D/"
   rm -rf "$S"

@@ -84,6 +84,19 @@ def coverage(judged, key):
     return sum(inside for inside, _ in known), sum(of for _, of in known)
 
 
+def staggered(judged):
+    """Absolute errors, in percent, of the containers of the staggered scenarios."""
+    return [abs(score.containers[name].error) for scenario, score in judged
+            for name in scenario.staggered]
+
+
+def _staggered(judged):
+    errors = staggered(judged)
+    if errors:
+        yield (f"Staggered scenarios, {len(errors)} containers: median error "
+               f"{statistics.median(errors):.1f} %, worst {max(errors):.1f} %.")
+
+
 def _coverage(judged):
     for what, key in (("A container's sum on one socket and domain", "recap_coverage"),
                       ("Its share of one tick", "tick_coverage")):
@@ -96,7 +109,7 @@ def _coverage(judged):
 def text(judged):
     models = _models(judged)
     return "\n".join([*_container_table(judged, models), "", *_machine_table(judged), "",
-                      *_coverage(judged)])
+                      *_staggered(judged), *_coverage(judged)])
 
 
 # ---- the plot: a dot for each model and container on a line of percent
@@ -154,7 +167,8 @@ def svg(judged):
 def block(judged):
     models = _models(judged)
     return "\n".join([BEGIN, INTRO, *_container_table(judged, models), "",
-                      *_machine_table(judged), "", *_coverage(judged), "",
+                      *_machine_table(judged), "", *_staggered(judged),
+                      *_coverage(judged), "",
                       "Written by `tests/machine/run --docs`.", END])
 
 

@@ -27,6 +27,11 @@ class Scenario:
     def guest(self):
         return self.head["guest"]
 
+    @property
+    def staggered(self):
+        """Containers of different mix that run alone and together: who used what can be known."""
+        return self.head.get("staggered", "").split()
+
 
 def _text(path):
     return path.read_text() if path.exists() else ""
