@@ -24,7 +24,9 @@
 #include "lib/keys.h"
 #include "lib/log.h"
 #include "sensor/cmd_doctor.h"
+#include "sensor/cmd_hwpc.h"
 #include "sensor/confine.h"
+#include "sensor/hwpc_options.h"
 #include "sensor/options.h"
 #include "sensor/place.h"
 #include "sensor/rights.h"
@@ -33,6 +35,7 @@
 #include "sensor/tick.h"
 #include "sensor/urgency.h"
 
+#define EXIT_USAGE 2 /* a wrong command line */
 #define SYNC_NS (CB_NS_PER_S / 10)
 #define DRAIN_NS (2 * CB_NS_PER_S)
 #define MAX_SAID 32 /* uncounted containers that are named one by one */
@@ -608,8 +611,12 @@ int main(int argc, char **argv)
     cb_log_init("cbsensor", CB_LOG_INFO, false);
     if (argc > 1 && strcmp(argv[1], "doctor") == 0)
         return cb_cmd_doctor(argc - 1, argv + 1);
-    if (cb_sensor_options_parse(argc, argv, &sensor.options, &err) < 0)
-        return fail(&err);
+    if (cb_hwpc_options_are_meant(argc, argv))
+        return cb_cmd_hwpc(argc, argv, print_help);
+    if (cb_sensor_options_parse(argc, argv, &sensor.options, &err) < 0) {
+        (void)fail(&err);
+        return EXIT_USAGE;
+    }
     cb_log_init("cbsensor", sensor.options.level, sensor.options.log_json);
     if (sensor.options.help) {
         print_help();

@@ -117,6 +117,14 @@ const struct cb_opt cb_sensor_opts[] = {
      .arg = "KIND",
      .help = "where to count cgroups: auto, v1 (a mounted perf_event), v2, or mount (mount "
              "perf_event, unmount it at exit); auto takes the first of them that works"},
+    {.key = "hwpc-names",
+     .type = CB_OPT_STRING,
+     .offset = AT(hwpc_names),
+     .def = "raw",
+     .arg = "FORM",
+     .help =
+         "with hwpc-sensor's options: targets are raw (the cgroup's path, as since 1.7) or docker "
+         "(the container's name where there is one, as before)"},
     {.key = "metrics",
      .type = CB_OPT_DURATION,
      .offset = AT(metrics_ns),
@@ -234,6 +242,10 @@ static int check(struct cb_sensor_options *o, struct cb_err *err)
                           "the name '%.60s' is empty, too long or holds other than printable "
                           "ASCII: set --name",
                           o->name);
+    o->docker_names = strcmp(o->hwpc_names, "docker") == 0;
+    if (!o->docker_names && strcmp(o->hwpc_names, "raw") != 0)
+        return cb_err_set(err, EINVAL, "option --hwpc-names: '%.60s' is not raw or docker",
+                          o->hwpc_names);
     if (o->insecure && !o->plain)
         return cb_err_set(err, EINVAL, "--insecure goes with --plain only");
     return o->synthetic ? check_synthetic(o, err) : 0;

@@ -29,6 +29,7 @@ struct cb_sensor_options {
     uint64_t spool_max_bytes;
     const char *docker_host;
     const char *hierarchy;
+    const char *hwpc_names;
     struct cb_opt_list events;
     const char *count;
     struct cb_opt_list cgroups;
@@ -49,6 +50,7 @@ struct cb_sensor_options {
     bool version;
 
     /* filled by cb_sensor_options_parse() */
+    bool docker_names;
     enum cb_log_level level;
     char host_name[CB_NAME_SIZE];
     struct cb_synthetic_spec synthetic_spec;
