@@ -16,6 +16,8 @@
 #include "formula/http.h"
 #include "formula/keeper.h"
 #include "formula/known.h"
+#include "formula/powerapi_inputs.h"
+#include "formula/powerapi_mongodb.h"
 #include "formula/receiver.h"
 #include "formula/sink.h"
 #include "formula/store.h"
@@ -41,6 +43,7 @@ struct config {
     const char *mongodb;
     struct cb_streams_config streams;
     uint64_t retention_ns;
+    struct cb_powerapi_config powerapi;
     const char *log_level;
     bool log_json;
     bool print_config;
@@ -96,6 +99,45 @@ const struct cb_opt cb_serve_options[] = {
      .max = 87600 * HOUR_NS,
      .arg = "DURATION",
      .help = "keep the power of every tick so long (at least 1h; 0: for ever); recaps stay"},
+    {.key = "powerapi-socket",
+     .type = CB_OPT_STRING,
+     AT(powerapi.socket),
+     .arg = "[ADDR:]PORT",
+     .help = "let PowerAPI's sensor in here (-r socket; its usual port is 9080): plain TCP, on "
+             "127.0.0.1 unless ADDR says otherwise"},
+    {.key = "powerapi-mongodb",
+     .secret = true,
+     .type = CB_OPT_STRING,
+     AT(powerapi.mongodb),
+     .arg = "URI",
+     .help = "read what PowerAPI's sensor writes to this MongoDB: mongodb://HOST/DATABASE"},
+    {.key = "powerapi-collection",
+     .type = CB_OPT_STRING,
+     AT(powerapi.collection),
+     .def = CB_POWERAPI_COLLECTION,
+     .arg = "NAME",
+     .help = "its collection"},
+    {.key = "powerapi-csv",
+     .type = CB_OPT_STRING,
+     AT(powerapi.csv),
+     .arg = "DIR",
+     .help = "follow the CSV files that PowerAPI's sensor writes to DIR"},
+    {.key = "powerapi-deadline",
+     .type = CB_OPT_DURATION,
+     AT(powerapi.deadline_ns),
+     .def = "5s",
+     .min = 1e6,
+     .max = 3600e9,
+     .arg = "DURATION",
+     .help = "its reports of one tick wait so long for each other"},
+    {.key = "powerapi-period",
+     .type = CB_OPT_DURATION,
+     AT(powerapi.period_ns),
+     .def = "1s",
+     .min = 1e6,
+     .max = 3600e9,
+     .arg = "DURATION",
+     .help = "its period, where its reports do not say how long a tick was"},
     {.key = "log-level",
      .type = CB_OPT_STRING,
      AT(log_level),
@@ -142,6 +184,7 @@ struct server {
     struct cb_streams streams;
     struct cb_keeper *keeper;
     struct cb_http *http;
+    struct cb_powerapi_inputs *powerapi;
     struct cb_receiver *receiver;
 };
 
@@ -281,7 +324,8 @@ static int start_receiver(struct server *server, struct cb_err *err)
                                         .model = server->model,
                                         .commit_ns = COMMIT_NS};
 
-    return cb_receiver_start(server->link, NULL, &options, &server->receiver, err);
+    return cb_receiver_start(server->link, cb_powerapi_inputs_inbox(server->powerapi), &options,
+                             &server->receiver, err);
 }
 
 static int start_http(struct server *server, struct cb_err *err)
@@ -314,6 +358,9 @@ static int start(struct server *server, struct cb_err *err)
         r = cb_http_listen(server->config->http, &server->http_fd, &server->http_loopback,
                            server->http_address, err);
     if (r == 0)
+        r = cb_powerapi_inputs_open(&server->config->powerapi, server->store, &server->powerapi,
+                                    err);
+    if (r == 0)
         r = start_sinks(server, err);
     if (r == 0)
         r = cb_streams_start(&server->config->streams, server->store, server->database,
@@ -323,6 +370,8 @@ static int start(struct server *server, struct cb_err *err)
     if (r == 0)
         r = start_receiver(server, err);
     if (r == 0)
+        r = cb_powerapi_inputs_start(server->powerapi, err);
+    if (r == 0)
         r = start_http(server, err);
     return r;
 }
@@ -331,7 +380,9 @@ static void stop(struct server *server)
 {
     cb_notify_stop(&server->notify);
     server->http = cb_http_stop(server->http);
+    cb_powerapi_inputs_stop(server->powerapi);
     server->receiver = cb_receiver_stop(server->receiver);
+    server->powerapi = cb_powerapi_inputs_free(server->powerapi);
     server->keeper = cb_keeper_stop(server->keeper);
     for (size_t i = 0; i < server->n_sinks; i++)
         server->sinks[i] = cb_sink_stop(server->sinks[i]);
@@ -357,6 +408,7 @@ static void say_ready(const struct server *server)
     if (!server->http_loopback)
         cb_log_warn("http://%s can be reached from other machines, and there is no authentication",
                     server->http_address);
+    cb_powerapi_inputs_tell(server->powerapi);
     cb_log_info("ready: link %s%s, http://%s, database %s", server->link_address,
                 config->plain ? " (plain)" : "", server->http_address, server->database);
 }
