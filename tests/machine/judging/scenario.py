@@ -53,7 +53,7 @@ class Run:
             return
         self.truth = truth.Truth(truth.parse(
             _text(folder / "begin") + _text(folder / "record") + _text(folder / "end")))
-        containers = _containers(folder / "containers")
+        self.containers = containers = _containers(folder / "containers")
         others = {}
         if (folder / "frames.cbrec").exists():
             self.store, others = recorded.read(folder / "frames.cbrec")

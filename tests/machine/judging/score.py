@@ -92,7 +92,7 @@ def _follow(ticks):
     return faults
 
 
-def _who(store, containers):
+def targets_of(store, containers):
     """target -> name of the container, by container id or by cgroup."""
     found = {}
     for target, (container_id, _name, cgroup) in store.targets.items():
@@ -170,7 +170,7 @@ def measure(truth, store, containers):
     score.containers = {name: Container(name) for name in containers}
     if not store.ticks:
         return score
-    who = _who(store, containers)
+    who = targets_of(store, containers)
     for tick in store.ticks:
         _tick(score, truth, tick, who, containers)
     t0_ns, t1_ns = store.ticks[0].t0_ns, store.ticks[-1].t1_ns

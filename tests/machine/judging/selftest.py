@@ -65,21 +65,32 @@ def _every(stored):
     return [domain for tick in stored.ticks for domain in tick.domains]
 
 
+def _together(stored):
+    return [domain for domain in _every(stored) if {1, 2} <= domain.shares.keys()]
+
+
+def _large(stored):
+    """Index of the tick, neither first nor last, with the most energy."""
+    return max(range(1, len(stored.ticks) - 1),
+               key=lambda i: sum(d.energy_uj for d in stored.ticks[i].domains))
+
+
 def wrong_weight(stored):
-    for domain in _every(stored):
+    for domain in _together(stored):
         moved = domain.shares[1].dynamic_uj // 5
         domain.shares[1].dynamic_uj -= moved
         domain.shares[2].dynamic_uj += moved
 
 
 def lost_frame(stored):
-    del stored.ticks[10]
+    del stored.ticks[_large(stored)]
 
 
 def lost_energy(stored):
     """The next frame covers the time of the lost one, not its energy."""
-    stored.ticks[11].t0_ns = stored.ticks[10].t0_ns
-    del stored.ticks[10]
+    i = _large(stored)
+    stored.ticks[i + 1].t0_ns = stored.ticks[i].t0_ns
+    del stored.ticks[i]
     for seq, tick in enumerate(stored.ticks, 1):
         tick.seq = seq
 
@@ -89,7 +100,8 @@ def frame_twice(stored):
 
 
 def energy_twice(stored):
-    for domain, before in zip(stored.ticks[11].domains, stored.ticks[10].domains):
+    i = _large(stored)
+    for domain, before in zip(stored.ticks[i + 1].domains, stored.ticks[i].domains):
         domain.energy_uj += before.energy_uj
         domain.unattributed_uj += before.energy_uj
 
@@ -158,6 +170,28 @@ FAULTS = {
     container_missing: "containers are in the results", too_sure: "interval holds the truth",
     idle_as_dynamic: "idle energy", made_up: "source of the energy",
 }
+
+
+REAL = (wrong_weight, lost_frame, lost_energy, frame_twice, energy_twice, one_microjoule)
+
+
+def on_real(run, names, wanted):
+    """The same faults, put into what a guest really stored: (passed, sentence) of each. @run passed
+    its gates @wanted; @names: two of its containers."""
+    paths = {name: run.containers[name] for name in names}
+    ids = {target: n for n, name in enumerate(names, 1)
+           for target in score.targets_of(run.store, {name: paths[name]})}
+    others = max([*run.store.targets, *ids]) + 10
+    for fault in REAL:
+        stored = copy.deepcopy(run.store)
+        for domain in _every(stored):
+            domain.shares = {ids.get(t, t + others): s for t, s in domain.shares.items()}
+        stored.targets = {ids.get(t, t + others): v for t, v in stored.targets.items()}
+        fault(stored)
+        results = gates.judge(score.measure(run.truth, stored, paths), run.truth, stored, wanted)
+        yield (any(FAULTS[fault] in sentence for passed, sentence in results if not passed),
+               f"{fault.__name__.replace('_', ' ')}, put into these results, turns "
+               f"'{FAULTS[fault]}' red")
 
 
 def _judge(text, stored):
