@@ -25,6 +25,8 @@ int cb_cmd_serve(int argc, char **argv);
 int cb_cmd_keys(int argc, char **argv);
 int cb_cmd_query(int argc, char **argv);
 int cb_cmd_recap(int argc, char **argv);
+int cb_cmd_power(int argc, char **argv);
+int cb_cmd_energy(int argc, char **argv);
 int cb_cmd_schema(int argc, char **argv);
 int cb_cmd_replay(int argc, char **argv);
 int cb_cmd_evaluate(int argc, char **argv);

@@ -7,15 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "formula/cmd.h"
+#include "formula/cmd_options.h"
 #include "formula/power.h"
 #include "formula/recap.h"
+#include "formula/usage.h"
 #include "lib/clock.h"
-#include "lib/defaults.h"
 #include "lib/err.h"
-#include "lib/parse.h"
+#include "lib/schema.h"
+
+/* The columns of --metrics. */
+#define USAGE_FIRST CB_SCHEMA_CPU_USAGE_NS
+#define USAGE_LAST CB_SCHEMA_IO_PRESSURE_FULL_NS
 
 struct config {
     const char *state_dir;
@@ -25,6 +29,7 @@ struct config {
     const char *to;
     uint64_t last_ns;
     const char *idle;
+    bool metrics;
     bool csv;
     bool json;
     bool help;
@@ -33,18 +38,8 @@ struct config {
 #define AT(member) .offset = offsetof(struct config, member)
 
 static const struct cb_opt options[] = {
-    {.key = "state-dir",
-     .type = CB_OPT_STRING,
-     AT(state_dir),
-     .def = CB_DEFAULT_FORMULA_STATE,
-     .arg = "DIR",
-     .env = "CBFORMULA_STATE_DIR",
-     .help = "the server's directory"},
-    {.key = "machine",
-     .type = CB_OPT_STRING,
-     AT(machine),
-     .arg = "NAME",
-     .help = "only this machine"},
+    CB_CMD_STATE_DIR(struct config),
+    CB_CMD_MACHINE(struct config),
     {.key = "container",
      .type = CB_OPT_STRING,
      AT(container),
@@ -58,25 +53,16 @@ static const struct cb_opt options[] = {
      .max = 87600 * 3600e9,
      .arg = "DURATION",
      .help = "how far to look back from --to, unless --from is given"},
-    {.key = "from",
-     .type = CB_OPT_STRING,
-     AT(from),
-     .arg = "TIME",
-     .help = "2026-11-22T14:00:00Z (UTC) or seconds since 1970"},
-    {.key = "to",
-     .type = CB_OPT_STRING,
-     AT(to),
-     .arg = "TIME",
-     .help = "the same; now, when it is not given"},
-    {.key = "idle",
-     .type = CB_OPT_STRING,
-     AT(idle),
-     .def = "none",
-     .arg = "POLICY",
-     .help = "what to show as a container's share of the idle energy: none, proportional, equal"},
-    {.key = "csv", .type = CB_OPT_BOOL, AT(csv), .help = "comma separated values"},
-    {.key = "json", .type = CB_OPT_BOOL, AT(json), .help = "a JSON array"},
-    {.key = "help", .short_key = 'h', .type = CB_OPT_BOOL, AT(help), .help = "this text"},
+    CB_CMD_FROM(struct config),
+    CB_CMD_TO(struct config),
+    CB_CMD_IDLE(struct config),
+    {.key = "metrics",
+     .type = CB_OPT_BOOL,
+     AT(metrics),
+     .help = "CPU, memory, I/O, network and pressure of containers instead of power"},
+    CB_CMD_CSV(struct config),
+    CB_CMD_JSON(struct config),
+    CB_CMD_HELP(struct config),
     {.key = NULL},
 };
 
@@ -101,68 +87,22 @@ struct row {
 
 /* ---- times ---- */
 
-static int parse_time(const char *text, uint64_t *ret_wall_ns)
-{
-    static const char *const forms[] = {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"};
-    double seconds;
-
-    if (cb_parse_double(text, &seconds) == 0 && seconds >= 0 && seconds < 9e9) {
-        *ret_wall_ns = (uint64_t)(seconds * 1e9);
-        return 0;
-    }
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        struct tm tm = {.tm_mday = 0};
-        const char *end = strptime(text, forms[i], &tm);
-        time_t t = end && !*end ? timegm(&tm) : -1;
-
-        if (t >= 0) {
-            *ret_wall_ns = (uint64_t)t * CB_NS_PER_S;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
-
 static int set_times(struct query *query, struct cb_err *err)
 {
     const struct config *config = query->config;
+    /* Another machine's clock may be a little ahead. */
+    uint64_t now = cb_clock_wall_ns() + (config->to ? 0 : CB_NS_PER_S);
+    int r = cb_cmd_time("to", config->to, now, &query->to_wall_ns, err);
+    uint64_t from = query->to_wall_ns > config->last_ns ? query->to_wall_ns - config->last_ns : 0;
 
-    query->to_wall_ns = cb_clock_wall_ns();
-    if (config->to && parse_time(config->to, &query->to_wall_ns) < 0)
-        return cb_err_set(err, EINVAL,
-                          "option --to: '%.40s' is not a time such as 2026-11-22T14:00:00Z",
-                          config->to);
-    query->from_wall_ns =
-        query->to_wall_ns > config->last_ns ? query->to_wall_ns - config->last_ns : 0;
-    if (!config->to)
-        query->to_wall_ns += CB_NS_PER_S; /* another machine's clock may be a little ahead */
-    if (config->from && parse_time(config->from, &query->from_wall_ns) < 0)
-        return cb_err_set(err, EINVAL,
-                          "option --from: '%.40s' is not a time such as "
-                          "2026-11-22T14:00:00Z",
-                          config->from);
-    if (query->from_wall_ns >= query->to_wall_ns)
-        return cb_err_set(err, EINVAL, "option --from: lies after --to");
-    return 0;
+    if (r == 0)
+        r = cb_cmd_time("from", config->from, from, &query->from_wall_ns, err);
+    if (r == 0 && query->from_wall_ns >= query->to_wall_ns)
+        r = cb_err_set(err, EINVAL, "option --from: does not lie before --to");
+    return r;
 }
 
 /* ---- output ---- */
-
-/* A field of CSV: quoted when it must be. */
-static void csv_text(const char *text)
-{
-    if (!strpbrk(text, ",\"\r\n")) {
-        (void)fputs(text, stdout);
-        return;
-    }
-    (void)putchar('"');
-    for (; *text; text++) {
-        if (*text == '"')
-            (void)putchar('"');
-        (void)putchar(*text);
-    }
-    (void)putchar('"');
-}
 
 static void print_csv(const struct query *query, const struct cb_result_domain *domain,
                       const char *when, const struct row *row)
@@ -173,11 +113,11 @@ static void print_csv(const struct query *query, const struct cb_result_domain *
         (void)puts("time,machine,seconds,socket,domain,source,part,container_id,name,energy_uj,"
                    "idle_share_uj,uncertainty_uj");
     (void)printf("%s,", when);
-    csv_text(query->machine);
+    cb_cmd_csv(query->machine);
     (void)printf(",%.9f,%u,%s,%s,%s,%s,", seconds, domain->socket,
                  cb_domain_name((enum cb_domain)domain->domain),
                  cb_source_name((enum cb_source)domain->source), row->part, row->container_id);
-    csv_text(row->name);
+    cb_cmd_csv(row->name);
     (void)printf(",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", row->energy_uj, row->idle_share_uj,
                  row->uncertainty_uj);
 }
@@ -288,6 +228,90 @@ static int print_frame(void *context, const struct cb_store_frame *frame, struct
     return r;
 }
 
+/* ---- what containers use besides energy ---- */
+
+/* One row for each container: JSON leaves out what is not known, CSV leaves it empty. */
+static void print_usage_json(struct query *query, json_t *row, const struct cb_usage *usage,
+                             size_t t, const char *names)
+{
+    char name[CB_USAGE_NAMES_SIZE];
+
+    for (size_t c = 0; c < usage->n_columns; c++)
+        if (cb_usage_at(usage, c, t) != CB_STAT_ABSENT &&
+            cb_usage_name(names, c, name, sizeof(name)))
+            (void)json_object_set_new(row, name,
+                                      json_integer((json_int_t)cb_usage_at(usage, c, t)));
+    (void)fputs(query->rows ? ",\n" : "[\n", stdout);
+    (void)json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
+}
+
+static void print_usage_csv(const struct query *query, const char *when, double seconds,
+                            const struct cb_store_target *target, const struct cb_usage *usage,
+                            size_t t, const char *names)
+{
+    char name[CB_USAGE_NAMES_SIZE];
+
+    if (query->rows == 0) {
+        (void)fputs("time,machine,seconds,container_id,name", stdout);
+        for (size_t i = USAGE_FIRST; i <= USAGE_LAST; i++)
+            (void)printf(",%s", cb_schema((enum cb_schema_id)i)->name);
+        (void)putchar('\n');
+    }
+    (void)printf("%s,", when);
+    cb_cmd_csv(query->machine);
+    (void)printf(",%.9f,%s,", seconds, target->container_id);
+    cb_cmd_csv(target->name);
+    for (size_t i = USAGE_FIRST; i <= USAGE_LAST; i++) {
+        (void)putchar(',');
+        for (size_t c = 0; c < usage->n_columns; c++)
+            if (cb_usage_name(names, c, name, sizeof(name)) &&
+                strcmp(name, cb_schema((enum cb_schema_id)i)->name) == 0 &&
+                cb_usage_at(usage, c, t) != CB_STAT_ABSENT)
+                (void)printf("%" PRIu64, cb_usage_at(usage, c, t));
+    }
+    (void)putchar('\n');
+}
+
+static int print_usage_row(struct query *query, const struct cb_store_usage *row,
+                           const struct cb_usage *usage, size_t t, struct cb_err *err)
+{
+    double seconds = (double)(row->t1_ns - row->t0_ns) / 1e9;
+    const struct cb_store_target *target;
+    char when[32];
+    json_t *json;
+    int r = cb_names_get(&query->names, row->start, usage->targets[t], &target, err);
+
+    if (r < 0 || (query->config->container && !cb_names_match(target, query->config->container)))
+        return r;
+    cb_clock_format_utc(row->wall_ns, when);
+    if (query->config->json) {
+        json = json_pack("{s:s, s:s, s:f, s:s, s:s}", "time", when, "machine", query->machine,
+                         "seconds", seconds, "container_id", target->container_id, "name",
+                         target->name);
+        if (!json)
+            return cb_err_set(err, ENOMEM, "out of memory");
+        print_usage_json(query, json, usage, t, row->names);
+        json_decref(json);
+    } else {
+        print_usage_csv(query, when, seconds, target, usage, t, row->names);
+    }
+    query->rows++;
+    return 0;
+}
+
+static int print_usage(void *context, const struct cb_store_usage *row, struct cb_err *err)
+{
+    struct query *query = context;
+    struct cb_usage usage = {0};
+    int r = cb_usage_unpack(row->bytes, row->size, &usage, err);
+
+    for (size_t t = 0; t < usage.n_targets && r == 0; t++)
+        if (usage.targets[t]) /* 0 is the machine */
+            r = print_usage_row(query, row, &usage, t, err);
+    cb_usage_clear(&usage);
+    return r;
+}
+
 struct walker {
     struct query *query;
     struct cb_err *err;
@@ -303,6 +327,9 @@ static int print_machine(void *context, const struct cb_store_machine *machine)
         return 0;
     walker->machines++;
     query->machine = machine->name;
+    if (query->config->metrics)
+        return cb_store_usage_by_wall(query->store, machine->id, query->from_wall_ns,
+                                      query->to_wall_ns, print_usage, query, walker->err);
     return cb_store_frames_by_wall(query->store, machine->id, query->from_wall_ns,
                                    query->to_wall_ns, print_frame, query, walker->err);
 }
@@ -323,7 +350,7 @@ static int run(struct query *query, struct cb_err *err)
     if (r == 0 && query->config->machine && walker.machines == 0)
         r = cb_err_set(err, ENOENT, "no machine '%.60s' is stored", query->config->machine);
     else if (r == 0 && query->rows == 0)
-        (void)fprintf(stderr, "cbformula: no power is stored for this time\n");
+        (void)fprintf(stderr, "cbformula: nothing is stored for this time\n");
     query->store = cb_store_close(query->store);
     cb_names_clear(&query->names);
     cb_result_clear(&query->result);
@@ -335,21 +362,22 @@ int cb_cmd_query(int argc, char **argv)
     struct config config = {.help = false};
     struct query query = {.config = &config};
     struct cb_err err = {0};
-    int next = 1;
-    int r = cb_config_parse(options, NULL, argc, argv, &config, &next, &err);
+    const char *argument = NULL;
+    int r = cb_cmd_parse(options, argc, argv, &config, &argument, &err);
 
-    if (r == 0 && next < argc)
-        r = cb_err_set(&err, EINVAL, "unexpected argument '%.60s', see query --help", argv[next]);
-    if (r == 0 && cb_idle_parse(config.idle, &query.policy) < 0)
-        r = cb_err_set(&err, EINVAL, "option --idle: '%.20s' is none of none, proportional, equal",
-                       config.idle);
+    if (r == 0 && argument)
+        r = cb_err_set(&err, EINVAL, "unexpected argument '%.60s', see query --help", argument);
+    if (r == 0)
+        r = cb_cmd_idle(config.idle, &query.policy, &err);
     if (r < 0)
         return cb_cmd_fail(CB_CMD_USAGE, &err);
     if (config.help) {
         (void)puts("usage: cbformula query [OPTION...]\n\nPower of every tick: containers, system, "
                    "idle and what could not be assigned. The energies of\none tick, socket and "
                    "domain sum exactly to what was counted; idle shares are part of idle.\n"
-                   "Domains other than package and dram lie inside them: never add those up.\n");
+                   "Domains other than package and dram lie inside them: never add those up.\n\n"
+                   "With --metrics what containers use besides, at its own period: CSV, or JSON "
+                   "with --json.\nCounters are over \"seconds\", gauges of the end.\n");
         cb_config_help(stdout, options, NULL);
         return 0;
     }

@@ -8,16 +8,20 @@
 #include <string.h>
 
 #include "formula/cmd.h"
+#include "formula/cmd_options.h"
 #include "formula/recap.h"
+#include "formula/recap_flat.h"
 #include "formula/store.h"
-#include "lib/defaults.h"
 #include "lib/err.h"
 
 struct config {
     const char *state_dir;
     const char *name;
+    const char *from;
+    const char *to;
     uint64_t last;
     const char *idle;
+    bool flat;
     bool csv;
     bool json;
     bool help;
@@ -26,13 +30,7 @@ struct config {
 #define AT(member) .offset = offsetof(struct config, member)
 
 static const struct cb_opt options[] = {
-    {.key = "state-dir",
-     .type = CB_OPT_STRING,
-     AT(state_dir),
-     .def = CB_DEFAULT_FORMULA_STATE,
-     .arg = "DIR",
-     .env = "CBFORMULA_STATE_DIR",
-     .help = "the server's directory"},
+    CB_CMD_STATE_DIR(struct config),
     {.key = "name",
      .short_key = 'n',
      .type = CB_OPT_STRING,
@@ -47,20 +45,22 @@ static const struct cb_opt options[] = {
      .max = 1000000,
      .arg = "N",
      .help = "the last N of them"},
-    {.key = "idle",
-     .type = CB_OPT_STRING,
-     AT(idle),
-     .def = "none",
-     .arg = "POLICY",
-     .help = "what to show as a container's share of the idle energy: none, proportional, equal"},
-    {.key = "csv", .type = CB_OPT_BOOL, AT(csv), .help = "comma separated values"},
-    {.key = "json", .type = CB_OPT_BOOL, AT(json), .help = "a JSON array"},
-    {.key = "help", .short_key = 'h', .type = CB_OPT_BOOL, AT(help), .help = "this text"},
+    CB_CMD_FROM(struct config),
+    CB_CMD_TO(struct config),
+    CB_CMD_IDLE(struct config),
+    {.key = "flat",
+     .type = CB_OPT_BOOL,
+     AT(flat),
+     .help = "one row for each test under powerapi-g5k's names, joules (with --csv or --json)"},
+    CB_CMD_CSV(struct config),
+    CB_CMD_JSON(struct config),
+    CB_CMD_HELP(struct config),
     {.key = NULL},
 };
 
 struct listing {
     const struct config *config;
+    json_t *rows; /* with --flat: the columns are known at the end only */
     enum cb_idle_policy policy;
     size_t n;
     struct cb_err *err;
@@ -87,16 +87,8 @@ static double joules_of(const json_t *object, const char *key)
 
 static void csv_field(const char *text)
 {
-    bool quoted = strpbrk(text, ",\"\r\n") != NULL;
-
-    if (quoted)
-        (void)putchar('"');
-    for (; *text; text++) {
-        if (*text == '"')
-            (void)putchar('"');
-        (void)putchar(*text);
-    }
-    (void)fputs(quoted ? "\"," : ",", stdout);
+    cb_cmd_csv(text);
+    (void)putchar(',');
 }
 
 static void csv_number(const json_t *value)
@@ -117,7 +109,9 @@ static void print_csv(const json_t *recap, const json_t *phase, const json_t *do
 
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
         csv_field(text_of(recap, heads[i]));
-    (void)printf("%" PRId64 ",", uj_of(recap, "exit_code"));
+    if (json_is_integer(json_object_get(recap, "exit_code")))
+        (void)printf("%" PRId64, uj_of(recap, "exit_code"));
+    (void)putchar(',');
     csv_field(text_of(phase, "phase"));
     csv_number(json_object_get(phase, "seconds"));
     csv_number(json_object_get(phase, "covered_seconds"));
@@ -165,6 +159,20 @@ static void print_table_head(void)
 
 /* ---- walking ---- */
 
+/* Under powerapi-g5k's names. */
+static int take_flat(struct listing *listing, const json_t *recap)
+{
+    json_t *flat = NULL;
+    int r = cb_flat_recap(recap, &flat, listing->err);
+
+    if (r == 0)
+        r = cb_flat_dates_to_text(flat, listing->err);
+    if (r == 0 && json_array_append(listing->rows, flat) < 0)
+        r = cb_err_set(listing->err, ENOMEM, "out of memory");
+    json_decref(flat);
+    return r;
+}
+
 static void print_recap(const struct listing *listing, const json_t *recap)
 {
     const json_t *phase;
@@ -203,29 +211,55 @@ static int take(void *context, const char *test_id, const char *document)
     int r = recap ? cb_recap_tell(recap, listing->policy, listing->err)
                   : cb_err_set(listing->err, EBADMSG, "the recap of test %s is damaged", test_id);
 
-    if (r == 0) {
+    if (r == 0 && listing->rows)
+        r = take_flat(listing, recap);
+    else if (r == 0)
         print_recap(listing, recap);
-        listing->n++;
-    }
+    listing->n++;
     json_decref(recap);
     return r;
 }
 
-static int run(struct listing *listing, const char *machine)
+static int print_all(struct listing *listing, const struct cb_store_recap_filter *filter)
 {
     const struct config *config = listing->config;
     struct cb_store *store = NULL;
     int r = cb_state_read(config->state_dir, &store, listing->err);
 
     if (r == 0)
-        r = cb_store_recaps(store, machine, config->name, (unsigned)config->last, take, listing,
-                            listing->err);
-    if (r == 0 && config->json)
-        (void)puts(listing->n ? "\n]" : "[]");
-    else if (r == 0 && listing->n == 0)
-        (void)fprintf(stderr, "cbformula: no recap is stored%s\n",
-                      machine || config->name ? " for this machine and name" : "");
+        r = cb_store_recaps(store, filter, take, listing, listing->err);
     (void)cb_store_close(store);
+    if (r < 0)
+        return r;
+    if (listing->rows)
+        cb_cmd_rows(listing->rows, config->csv);
+    else if (config->json)
+        (void)puts(listing->n ? "\n]" : "[]");
+    if (listing->n == 0 && !config->json)
+        (void)fprintf(stderr, "cbformula: no recap is stored%s\n",
+                      filter->machine || filter->name ? " for this machine and name" : "");
+    return 0;
+}
+
+static int run(struct listing *listing, const char *machine)
+{
+    const struct config *config = listing->config;
+    struct cb_store_recap_filter filter = {
+        .machine = machine, .name = config->name, .limit = (unsigned)config->last};
+    int r = cb_cmd_times(config->from, config->to, &filter.from_wall_ns, &filter.to_wall_ns,
+                         listing->err);
+
+    if (r == 0 && config->flat && !config->csv && !config->json)
+        r = cb_err_set(listing->err, EINVAL, "option --flat: needs --csv or --json");
+    if (r < 0)
+        return r;
+    if (config->flat) {
+        listing->rows = json_array();
+        if (!listing->rows)
+            return cb_err_set(listing->err, ENOMEM, "out of memory");
+    }
+    r = print_all(listing, &filter);
+    json_decref(listing->rows);
     return r;
 }
 
@@ -234,21 +268,11 @@ int cb_cmd_recap(int argc, char **argv)
     struct config config = {.help = false};
     struct cb_err err = {0};
     struct listing listing = {.config = &config, .err = &err};
-    int next = 1;
     const char *machine = NULL;
-    int r = cb_config_parse(options, NULL, argc, argv, &config, &next, &err);
+    int r = cb_cmd_parse(options, argc, argv, &config, &machine, &err);
 
-    if (r == 0 && next < argc) {
-        machine = argv[next]; /* options may stand behind it, too */
-        for (int i = next; i < argc; i++)
-            argv[i] = argv[i + 1];
-        r = cb_config_parse(options, NULL, --argc, argv, &config, &next, &err);
-    }
-    if (r == 0 && next < argc)
-        r = cb_err_set(&err, EINVAL, "unexpected argument '%.60s', see recap --help", argv[next]);
-    if (r == 0 && cb_idle_parse(config.idle, &listing.policy) < 0)
-        r = cb_err_set(&err, EINVAL, "option --idle: '%.20s' is none of none, proportional, equal",
-                       config.idle);
+    if (r == 0)
+        r = cb_cmd_idle(config.idle, &listing.policy, &err);
     if (r < 0)
         return cb_cmd_fail(CB_CMD_USAGE, &err);
     if (config.help) {
@@ -257,5 +281,6 @@ int cb_cmd_recap(int argc, char **argv)
         cb_config_help(stdout, options, NULL);
         return 0;
     }
-    return run(&listing, machine) < 0 ? cb_cmd_fail(CB_CMD_FAILED, &err) : 0;
+    r = run(&listing, machine);
+    return r < 0 ? cb_cmd_fail(r == -EINVAL ? CB_CMD_USAGE : CB_CMD_FAILED, &err) : 0;
 }

@@ -17,6 +17,8 @@ static const struct command {
     {"keys", cb_cmd_keys, "add, list or revoke the keys of the sensors that are let in"},
     {"query", cb_cmd_query, "power of machines and containers, tick by tick"},
     {"recap", cb_cmd_recap, "the stored recaps of tests"},
+    {"power", cb_cmd_power, "joules of a test, a container or a machine, tick by tick"},
+    {"energy", cb_cmd_energy, "the same, summed up"},
     {"schema", cb_cmd_schema, "names, units and meanings of all metrics"},
     {"replay", cb_cmd_replay, "recorded input through a model, results as JSON lines"},
     {"evaluate", cb_cmd_evaluate, "one-step error of a model on a recording"},

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "formula/http_private.h"
+#include "formula/wall.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "lib/parse.h"
@@ -33,6 +34,7 @@ static const struct route {
     {"GET", "/metrics", cb_http_metrics},
     {"GET", "/api/v1/machines", cb_http_machines},
     {"GET", "/api/v1/power", cb_http_power},
+    {"GET", "/api/v1/metrics", cb_http_usage},
     {"GET", "/api/v1/recaps", cb_http_recaps},
     {"POST", "/api/v1/tests", cb_http_begin_test},
     {"DELETE", "/api/v1/tests/*", cb_http_give_up_test},
@@ -84,6 +86,20 @@ int cb_http_arg_number(const struct request *request, const char *key, uint64_t 
         return cb_err_set(err, EINVAL, "%s: '%.40s' is not a whole number of 0 to %llu", key, text,
                           (unsigned long long)max);
     *ret_value = value;
+    return 0;
+}
+
+int cb_http_arg_time(const struct request *request, const char *key, uint64_t def,
+                     uint64_t *ret_wall_ns, struct cb_err *err)
+{
+    const char *text = cb_http_arg(request, key);
+
+    *ret_wall_ns = def;
+    if (text && cb_wall_parse(text, ret_wall_ns) < 0)
+        return cb_err_set(err, EINVAL,
+                          "%s: '%.40s' is not a time such as 2026-11-22T14:00:00Z, nor seconds "
+                          "since 1970",
+                          key, text);
     return 0;
 }
 
@@ -328,7 +344,8 @@ static enum MHD_Result answer(struct cb_http *http, struct MHD_Connection *conne
                           allow);
     if (!route)
         return send_error(connection, MHD_HTTP_NOT_FOUND,
-                          "no such path: the API is /api/v1/{machines,tests,recaps,power}", NULL);
+                          "no such path: the API is /api/v1/{machines,tests,recaps,power,metrics}",
+                          NULL);
     r = call(http, route, &request, upload->too_large, &reply, &err);
     if (r < 0) {
         cb_log_debug("http: %s %s: %s", method, path, err.text);

@@ -255,8 +255,8 @@ static int choose(void *context, const struct cb_store_machine *machine)
     return 0;
 }
 
-static int find_machine(struct cb_store *store, const char *name,
-                        struct cb_store_machine *ret_machine, struct cb_err *err)
+int cb_http_find_machine(struct cb_store *store, const char *name,
+                         struct cb_store_machine *ret_machine, struct cb_err *err)
 {
     struct choice choice = {.name = name};
     int r = cb_store_machines(store, choose, &choice, err);
@@ -285,7 +285,7 @@ static int write_power(struct cb_store *store, const struct request *request, st
     if (r == 0)
         r = cb_http_arg_idle(request, &ticks->policy, err);
     if (r == 0)
-        r = find_machine(store, cb_http_arg(request, "machine"), &machine, err);
+        r = cb_http_find_machine(store, cb_http_arg(request, "machine"), &machine, err);
     if (r < 0)
         return r;
     (void)fputs("{\"machine\":", ticks->out);

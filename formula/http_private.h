@@ -56,6 +56,7 @@ handler cb_http_give_up_test;
 handler cb_http_test_recap;
 handler cb_http_recaps;
 handler cb_http_power;
+handler cb_http_usage;
 handler cb_http_post_recap;
 handler cb_http_metrics;
 
@@ -95,6 +96,14 @@ int cb_http_arg_number(const struct request *request, const char *key, uint64_t 
 /* idle=none|proportional|equal; none when it is not there. */
 int cb_http_arg_idle(const struct request *request, enum cb_idle_policy *ret_policy,
                      struct cb_err *err);
+
+/* A wall time (wall.h); @def when it is not there; -EINVAL. */
+int cb_http_arg_time(const struct request *request, const char *key, uint64_t def,
+                     uint64_t *ret_wall_ns, struct cb_err *err);
+
+/* The machine of this name; NULL: the only one that has frames. -ENOENT, -EINVAL. */
+int cb_http_find_machine(struct cb_store *store, const char *name,
+                         struct cb_store_machine *ret_machine, struct cb_err *err);
 
 /* Takes @json over (NULL: out of memory). */
 int cb_http_reply_json(struct reply *ret_reply, unsigned status, json_t *json, struct cb_err *err);

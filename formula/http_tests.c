@@ -410,9 +410,17 @@ int cb_http_recaps(struct cb_http *http, const struct request *request, struct r
                    struct cb_err *err)
 {
     struct list list = {.recaps = json_array(), .policy = CB_IDLE_NONE, .err = err};
+    struct cb_store_recap_filter filter = {.machine = cb_http_arg(request, "machine"),
+                                           .name = cb_http_arg(request, "name")};
     struct cb_store *store = NULL;
     uint64_t last;
     int r = cb_http_arg_number(request, "last", RECAPS_DEFAULT, RECAPS_MAX, &last, err);
+
+    filter.limit = (unsigned)last;
+    if (r == 0)
+        r = cb_http_arg_time(request, "from", 0, &filter.from_wall_ns, err);
+    if (r == 0)
+        r = cb_http_arg_time(request, "to", INT64_MAX, &filter.to_wall_ns, err);
 
     if (r == 0)
         r = cb_http_arg_idle(request, &list.policy, err);
@@ -421,8 +429,7 @@ int cb_http_recaps(struct cb_http *http, const struct request *request, struct r
     if (r == 0)
         r = cb_http_take_store(http, &store, err);
     if (r == 0) {
-        r = cb_store_recaps(store, cb_http_arg(request, "machine"), cb_http_arg(request, "name"),
-                            (unsigned)last, add_recap, &list, err);
+        r = cb_store_recaps(store, &filter, add_recap, &list, err);
         cb_http_give_store(http, store);
     }
     if (r < 0) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* recap.c - summing (pure) and building from the store. See recap.h; the JSON is in recap_json.c.
- */
+/* recap.c - summing, pure. See recap.h; recap_build.c reads the store, recap_json.c writes JSON. */
 #include "formula/recap.h"
 
 #include <errno.h>
@@ -8,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formula/map.h"
 #include "lib/err.h"
 
 #define OTHERS_MAX 20000
@@ -63,6 +61,17 @@ void cb_recap_init(struct cb_recap *recap, const struct cb_store_test *test)
         add_phase(recap, "execution", test->execution_ns, test->end_ns);
     else if (!test->has_warmup)
         add_phase(recap, "execution", test->begin_ns, test->end_ns);
+}
+
+void cb_recap_empty(struct cb_recap *recap)
+{
+    for (size_t i = 0; i < recap->n_phases; i++) {
+        recap->phases[i].n_domains = 0;
+        recap->phases[i].covered_ns = 0;
+        recap->phases[i].cpu_ns = recap->phases[i].machine_cpu_ns = CB_STAT_ABSENT;
+    }
+    for (size_t i = 0; i < recap->n_others; i++)
+        recap->others[i].dynamic_uj = 0;
 }
 
 void cb_recap_clear(struct cb_recap *recap)
@@ -281,135 +290,4 @@ const char *cb_recap_source(const struct cb_recap *recap)
                 source = cb_source_name(one);
         }
     return source ? source : "none";
-}
-
-/* ---- from the store ---- */
-
-struct builder {
-    struct cb_store *store;
-    struct cb_recap *recap;
-    struct cb_result result;
-    struct cb_map whose; /* (start, target) to CB_RECAP_MINE or an index of others */
-    size_t *row;
-    size_t row_capacity;
-    int64_t wall_offset_ns; /* REALTIME - BOOTTIME at the last frame */
-    bool has_wall;
-};
-
-static int look_up(struct builder *b, int64_t start, uint32_t id, size_t *ret_whose,
-                   struct cb_err *err)
-{
-    struct cb_store_target target = {.start = start, .target = id};
-    size_t whose = CB_RECAP_MINE;
-    uint64_t known;
-    int r;
-
-    if (cb_map_get(&b->whose, cb_map_target_key(start, id), &known)) {
-        *ret_whose = (size_t)known;
-        return 0;
-    }
-    r = cb_store_target(b->store, start, id, &target, err);
-    if (r < 0 && r != -ENOENT)
-        return r;
-    if (strcmp(target.container_id, b->recap->test.container_id) != 0 || !target.container_id[0]) {
-        r = cb_recap_other(b->recap, &target, &whose, err);
-        if (r < 0)
-            return r;
-    }
-    *ret_whose = whose;
-    if (cb_map_put(&b->whose, cb_map_target_key(start, id), whose) < 0)
-        return cb_err_set(err, ENOMEM, "out of memory for a recap");
-    return 0;
-}
-
-static int add_frame(void *context, const struct cb_store_frame *frame, struct cb_err *err)
-{
-    struct builder *b = context;
-    int r = cb_result_unpack(frame->result, frame->result_size, &b->result, err);
-
-    if (r < 0)
-        return cb_err_prefix(err, r, "frame %lld", (long long)frame->id);
-    if (b->result.n_targets > b->row_capacity) {
-        size_t *row = realloc(b->row, b->result.n_targets * sizeof(*row));
-
-        if (!row)
-            return cb_err_set(err, ENOMEM, "out of memory for a recap");
-        b->row = row;
-        b->row_capacity = b->result.n_targets;
-    }
-    for (size_t i = 0; i < b->result.n_targets && r == 0; i++)
-        r = look_up(b, frame->start, b->result.target_ids[i], &b->row[i], err);
-    if (r == 0)
-        r = cb_recap_add(b->recap, &b->result, b->row, err);
-    b->wall_offset_ns = (int64_t)(frame->wall_ns - frame->t1_ns);
-    b->has_wall = true;
-    return r;
-}
-
-static int by_energy(const void *a, const void *b)
-{
-    const struct cb_recap_other *x = a;
-    const struct cb_recap_other *y = b;
-
-    return x->dynamic_uj < y->dynamic_uj ? 1 : x->dynamic_uj > y->dynamic_uj ? -1 : 0;
-}
-
-/* BOOTTIME to REALTIME by the frame that covers the end, else by when the end was told. */
-static void set_wall_times(struct cb_recap *recap, const struct builder *b)
-{
-    int64_t offset =
-        b->has_wall ? b->wall_offset_ns : (int64_t)(recap->test.ended_wall_ns - recap->test.end_ns);
-
-    recap->begin_wall_ns = recap->test.begin_ns + (uint64_t)offset;
-    recap->end_wall_ns = recap->test.end_ns + (uint64_t)offset;
-    if (recap->test.end_wall_ns) { /* told so: not a rounding different */
-        recap->begin_wall_ns = recap->test.begin_wall_ns;
-        recap->end_wall_ns = recap->test.end_wall_ns;
-    }
-}
-
-int cb_recap_build(struct cb_store *store, const struct cb_store_test *test,
-                   struct cb_recap *ret_recap, struct cb_err *err)
-{
-    struct cb_recap recap;
-    struct builder b = {.store = store, .recap = &recap};
-    int r;
-
-    cb_recap_init(&recap, test);
-    r = cb_store_frames(store, test->boot, test->begin_ns, test->end_ns, add_frame, &b, err);
-    if (r == 0) {
-        set_wall_times(&recap, &b);
-        if (recap.n_others)
-            qsort(recap.others, recap.n_others, sizeof(*recap.others), by_energy);
-        *ret_recap = recap;
-    } else {
-        cb_recap_clear(&recap);
-    }
-    cb_result_clear(&b.result);
-    cb_map_clear(&b.whose);
-    free(b.row);
-    return r;
-}
-
-int cb_recap_finish(struct cb_store *store, const struct cb_store_test *test,
-                    const char *const *sinks, size_t n_sinks, struct cb_err *err)
-{
-    struct cb_recap recap;
-    char *text = NULL;
-    json_t *json;
-    int r = cb_recap_build(store, test, &recap, err);
-
-    if (r < 0)
-        return r;
-    json = cb_recap_to_json(&recap);
-    if (json)
-        text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_decref(json);
-    if (text)
-        r = cb_store_put_recap(store, test, recap.begin_wall_ns, text, sinks, n_sinks, err);
-    else
-        r = cb_err_set(err, ENOMEM, "out of memory for a recap");
-    free(text);
-    cb_recap_clear(&recap);
-    return r;
 }

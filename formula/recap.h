@@ -81,6 +81,8 @@ struct cb_recap {
 
 void cb_recap_init(struct cb_recap *recap, const struct cb_store_test *test);
 void cb_recap_clear(struct cb_recap *recap);
+/* All sums become zero; the other targets keep their places. */
+void cb_recap_empty(struct cb_recap *recap);
 
 /* Find or make the entry of a target that is not the test's own. */
 int cb_recap_other(struct cb_recap *recap, const struct cb_store_target *target, size_t *ret_index,
@@ -98,6 +100,12 @@ const char *cb_recap_source(const struct cb_recap *recap);
 /* All of it from the store. */
 int cb_recap_build(struct cb_store *store, const struct cb_store_test *test,
                    struct cb_recap *ret_recap, struct cb_err *err) cb_must_check;
+
+/* The same frame by frame: @tick holds the part of one frame that lies within the test, and its
+ * end_wall_ns. The ticks' sums are the recap's. */
+typedef int cb_recap_each_tick(void *context, const struct cb_recap *tick, struct cb_err *err);
+int cb_recap_ticks(struct cb_store *store, const struct cb_store_test *test,
+                   cb_recap_each_tick *each, void *context, struct cb_err *err) cb_must_check;
 
 /* The form that is stored: the recap of docs/design.md with idle_policy "none", plus the members
  * test, begin_wall_ns, end_wall_ns and, in each domain, idle_shares_uj with what each policy would

@@ -123,6 +123,14 @@ int cb_store_target(struct cb_store *store, int64_t start, uint32_t target,
 int cb_store_target_gone(struct cb_store *store, int64_t start, uint32_t target,
                          uint64_t heard_wall_ns, struct cb_err *err) cb_must_check;
 
+/* The boots in which a container (its id or at least 8 digits of it, its name, or its cgroup) was
+ * seen, each with its id, oldest first; @machine NULL: on any. */
+typedef int cb_store_each_sighting(void *context, int64_t boot, const char *container_id,
+                                   const char *name, struct cb_err *err);
+int cb_store_sightings(struct cb_store *store, const char *container, const char *machine,
+                       cb_store_each_sighting *each, void *context,
+                       struct cb_err *err) cb_must_check;
+
 /* What stands for the target across sensor starts: the container id, else the cgroup, else a text
  * made of the start and the id. */
 void cb_store_target_identity(const struct cb_store_target *target,
@@ -165,6 +173,23 @@ int cb_store_frames_after(struct cb_store *store, int64_t machine, int64_t after
 /* The last frame of one boot: -ENOENT. */
 int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_frame *each,
                         void *context, struct cb_err *err) cb_must_check;
+
+/* A boot by its row. */
+struct cb_store_boot {
+    int64_t id, machine;
+    char machine_name[CB_NAME_SIZE];
+    char boot_id[CB_BOOT_ID_SIZE];
+};
+int cb_store_boot(struct cb_store *store, int64_t id, struct cb_store_boot *ret_boot,
+                  struct cb_err *err) cb_must_check;
+
+/* The boots of a machine that have frames within [from, to) of wall time, and what of their
+ * BOOTTIME these frames cover; by time. */
+typedef int cb_store_each_span(void *context, int64_t boot, uint64_t t0_ns, uint64_t t1_ns,
+                               struct cb_err *err);
+int cb_store_spans(struct cb_store *store, int64_t machine, uint64_t from_wall_ns,
+                   uint64_t to_wall_ns, cb_store_each_span *each, void *context,
+                   struct cb_err *err) cb_must_check;
 
 /* The first frame of a machine that ends at @wall_ns or later, else (covered false) its last one.
  * -ENOENT: it has none. */
@@ -299,8 +324,13 @@ int cb_store_put_recap(struct cb_store *store, const struct cb_store_test *test,
 int cb_store_recap(struct cb_store *store, const char *test_id, char **ret_document,
                    struct cb_err *err) cb_must_check; /* free() it */
 typedef int cb_store_each_recap(void *context, const char *test_id, const char *document);
-/* Newest first; NULL: any. */
-int cb_store_recaps(struct cb_store *store, const char *machine, const char *name, unsigned limit,
+struct cb_store_recap_filter {
+    const char *machine, *name;        /* NULL: any */
+    uint64_t from_wall_ns, to_wall_ns; /* of its begin, half-open; to 0: without an end */
+    unsigned limit;
+};
+/* Newest first. */
+int cb_store_recaps(struct cb_store *store, const struct cb_store_recap_filter *filter,
                     cb_store_each_recap *each, void *context, struct cb_err *err) cb_must_check;
 
 /* ---- queues towards other stores ---- */

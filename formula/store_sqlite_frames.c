@@ -125,6 +125,27 @@ int cb_store_last_frame(struct cb_store *store, int64_t boot, cb_store_each_fram
     return walk(store, stmt, r, each, context, err);
 }
 
+int cb_store_spans(struct cb_store *store, int64_t machine, uint64_t from_wall_ns,
+                   uint64_t to_wall_ns, cb_store_each_span *each, void *context, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "look for boots", err, &stmt,
+                         "SELECT boot, min(t0_ns), max(t1_ns) FROM frames"
+                         " WHERE machine = ?1 AND wall_ns > ?2 AND wall_ns - (t1_ns - t0_ns) < ?3"
+                         " GROUP BY boot ORDER BY min(wall_ns)",
+                         "iuu", machine, from_wall_ns, to_wall_ns);
+
+    while (r > 0) {
+        int stop = each(context, sqlite3_column_int64(stmt, 0), cb_sql_u64(stmt, 1),
+                        cb_sql_u64(stmt, 2), err);
+
+        if (stop)
+            return stop;
+        r = cb_sql_next(store, "look for boots", err, stmt);
+    }
+    return r;
+}
+
 int cb_store_moment(struct cb_store *store, int64_t machine, uint64_t wall_ns,
                     struct cb_store_moment *ret_moment, struct cb_err *err)
 {

@@ -238,6 +238,50 @@ int cb_store_target(struct cb_store *store, int64_t start, uint32_t target,
     return 0;
 }
 
+int cb_store_boot(struct cb_store *store, int64_t id, struct cb_store_boot *ret_boot,
+                  struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "look up a boot", err, &stmt,
+                         "SELECT b.machine, m.name, b.boot_id FROM boots b"
+                         " JOIN machines m ON m.id = b.machine WHERE b.id = ?1",
+                         "i", id);
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no boot %lld", (long long)id);
+    if (r < 0)
+        return r;
+    *ret_boot = (struct cb_store_boot){.id = id, .machine = sqlite3_column_int64(stmt, 0)};
+    cb_sql_text(stmt, 1, ret_boot->machine_name, sizeof(ret_boot->machine_name));
+    cb_sql_text(stmt, 2, ret_boot->boot_id, sizeof(ret_boot->boot_id));
+    return 0;
+}
+
+int cb_store_sightings(struct cb_store *store, const char *container, const char *machine,
+                       cb_store_each_sighting *each, void *context, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "look for a container", err, &stmt,
+                         "SELECT s.boot, t.container_id, max(t.name) FROM targets t"
+                         " JOIN starts s ON s.id = t.start JOIN machines m ON m.id = s.machine"
+                         " WHERE t.container_id <> '' AND (?2 IS NULL OR m.name = ?2) AND"
+                         " (t.name = ?1 OR t.cgroup = ?1 OR (length(?1) >= 8 AND"
+                         " substr(t.container_id, 1, length(?1)) = ?1))"
+                         " GROUP BY s.boot, t.container_id ORDER BY min(t.start), min(t.target)",
+                         "tt", container, machine);
+
+    while (r > 0) {
+        int stop =
+            each(context, sqlite3_column_int64(stmt, 0), (const char *)sqlite3_column_text(stmt, 1),
+                 (const char *)sqlite3_column_text(stmt, 2), err);
+
+        if (stop)
+            return stop;
+        r = cb_sql_next(store, "look for a container", err, stmt);
+    }
+    return r;
+}
+
 int cb_store_target_gone(struct cb_store *store, int64_t start, uint32_t target,
                          uint64_t heard_wall_ns, struct cb_err *err)
 {

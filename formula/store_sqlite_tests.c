@@ -216,15 +216,18 @@ int cb_store_recap(struct cb_store *store, const char *test_id, char **ret_docum
     return r < 0 ? r : copy_text(stmt, 0, ret_document, err);
 }
 
-int cb_store_recaps(struct cb_store *store, const char *machine, const char *name, unsigned limit,
+int cb_store_recaps(struct cb_store *store, const struct cb_store_recap_filter *filter,
                     cb_store_each_recap *each, void *context, struct cb_err *err)
 {
     cb_auto_reset sqlite3_stmt *stmt = NULL;
     int r = cb_sql_first(store, "list recaps", err, &stmt,
                          "SELECT test, document FROM recaps"
                          " WHERE (?1 IS NULL OR machine = ?1) AND (?2 IS NULL OR name = ?2)"
-                         " ORDER BY begin_wall_ns DESC, id DESC LIMIT ?3",
-                         "ttu", machine, name, (uint64_t)limit);
+                         " AND begin_wall_ns >= ?3 AND begin_wall_ns < ?4"
+                         " ORDER BY begin_wall_ns DESC, id DESC LIMIT ?5",
+                         "ttuuu", filter->machine, filter->name, filter->from_wall_ns,
+                         filter->to_wall_ns ? filter->to_wall_ns : (uint64_t)INT64_MAX,
+                         (uint64_t)filter->limit);
 
     while (r > 0) {
         int stop = each(context, (const char *)sqlite3_column_text(stmt, 0),

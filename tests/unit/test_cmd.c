@@ -18,6 +18,7 @@
 
 #include "formula/cmd.h"
 #include "formula/recap.h"
+#include "formula/usage.h"
 #include "lib/clock.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
@@ -34,6 +35,28 @@ struct bench {
     uint64_t energy_uj; /* of all frames, sockets and domains */
 };
 
+/* Of the first frame: alpha's memory, beta's reads. */
+static void fill_usage(struct cb_store *store, const struct cb_store_start *start)
+{
+    uint32_t ids[] = {1, 2};
+    uint64_t values[] = {4096, CB_STAT_ABSENT, CB_STAT_ABSENT, 17};
+    const struct cb_usage usage = {
+        .n_columns = 2, .n_targets = 2, .targets = ids, .values = values};
+    struct cb_store_usage row = {.frame = 1,
+                                 .start = start->id,
+                                 .boot = start->boot,
+                                 .t0_ns = SECOND,
+                                 .t1_ns = 2 * SECOND,
+                                 .wall_ns = 2 * SECOND + FIXTURE_WALL_OFFSET,
+                                 .names = "memory_bytes,io_read_bytes"};
+    uint8_t *bytes = NULL;
+
+    assert_int_equal(cb_usage_pack(&usage, &bytes, &row.size, NULL), 0);
+    row.bytes = bytes;
+    assert_int_equal(cb_store_put_usage(store, &row, 1, NULL), 0);
+    free(bytes);
+}
+
 static void fill(struct bench *b, struct cb_store *store)
 {
     struct cb_store_start start = store_fixture_start(store);
@@ -47,6 +70,7 @@ static void fill(struct bench *b, struct cb_store *store)
             b->energy_uj += result.domains[d].energy_uj;
         fixture_put(store, &start, i, &result);
     }
+    fill_usage(store, &start);
     (void)snprintf(test.name, sizeof(test.name), "a, \"quoted\" name");
     assert_int_equal(cb_store_put_test(store, &test, "[]", NULL), 0);
     (void)snprintf(test.container_id, sizeof(test.container_id), FIXTURE_ID_A);
@@ -229,6 +253,132 @@ static void recaps_are_listed_as_csv_json_and_a_table(void **state)
     assert_int_equal(RUN(b, cb_cmd_recap, "node1", "more", ), 2);
 }
 
+/* Microjoules of every member "<what>_<D>_<socket>" of an array's objects. */
+static uint64_t sum_members(const char *text, const char *what)
+{
+    json_t *rows = json_loads(text, 0, NULL);
+    uint64_t sum = 0;
+    json_t *row;
+    size_t i;
+
+    if (!rows)
+        fail_msg("no JSON: %s", text);
+    json_array_foreach(rows, i, row)
+    {
+        const char *key;
+        json_t *value;
+
+        json_object_foreach(row, key, value)
+        {
+            size_t n = strlen(what);
+
+            if (strncmp(key, what, n) == 0 && key[n] == '_' && key[n + 1] <= 'Z')
+                sum += (uint64_t)(json_real_value(value) * 1e6 + 0.5);
+        }
+    }
+    json_decref(rows);
+    return sum;
+}
+
+static void recaps_are_told_under_the_listeners_names_and_between_times(void **state)
+{
+    struct bench *b = *state;
+    char *line;
+
+    assert_int_equal(RUN(b, cb_cmd_recap, "node1", "--flat", "--csv", ), 0);
+    line = strchr(b->out, '\n');
+    assert_non_null(line);
+    *line = '\0';
+    assert_non_null(strstr(b->out, "name,id,begin,beginwarmup,beginexecution,end,warmup time,"));
+    assert_non_null(strstr(b->out, ",execution_powers_PKG_0,"));
+    assert_non_null(strstr(line + 1, FIXTURE_ID_A ",2023-11-14T22:13:21.000Z,"));
+    assert_int_equal(RUN(b, cb_cmd_recap, "node1", "--flat", "--json", ), 0);
+    assert_int_equal(sum_members(b->out, "execution_powers"), b->energy_uj);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--flat", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--from", "1700000001.5", "--json", ), 0);
+    assert_string_equal(b->out, "[]\n");
+    assert_int_equal(RUN(b, cb_cmd_recap, "--to", "1700000001.5", "--json", ), 0);
+    assert_non_null(strstr(b->out, "node1"));
+    assert_int_equal(RUN(b, cb_cmd_recap, "--to", "tomorrow", ), 2);
+    assert_non_null(strstr(b->err, "--to"));
+}
+
+static void power_and_energy_are_those_of_the_recap(void **state)
+{
+    struct bench *b = *state;
+    const char *name = "a, \"quoted\" name";
+    uint64_t container_uj;
+
+    assert_int_equal(RUN(b, cb_cmd_energy, name, "--json", ), 0);
+    assert_int_equal(sum_members(b->out, "powers"), b->energy_uj);
+    container_uj = sum_members(b->out, "container");
+    assert_true(container_uj > 0 && container_uj < b->energy_uj);
+    assert_int_equal(RUN(b, cb_cmd_power, name, "--json", ), 0);
+    assert_int_equal(sum_members(b->out, "powers"), b->energy_uj);
+    assert_int_equal(sum_members(b->out, "container"), container_uj);
+    assert_int_equal(sum_members(b->out, "container_idle"), 0);
+    assert_int_equal(RUN(b, cb_cmd_power, name, "--json", "--idle", "equal", ), 0);
+    assert_true(sum_members(b->out, "container_idle") > 0);
+    assert_int_equal(RUN(b, cb_cmd_power, name, "--csv", ), 0);
+    assert_non_null(strstr(b->out, "timestamp,name,machine,seconds,source,powers_PKG_0,"
+                                   "powers_DRAM_0,container_PKG_0,container_DRAM_0,"));
+    /* the container itself, by its name and by its id */
+    assert_int_equal(RUN(b, cb_cmd_energy, "alpha", "--json", ), 0);
+    assert_int_equal(sum_members(b->out, "container"), container_uj);
+    assert_int_equal(RUN(b, cb_cmd_energy, "aaaaaaaa", "--csv", ), 0);
+    assert_non_null(strstr(b->out, "\nalpha,node1,," FIXTURE_ID_A));
+    assert_int_equal(RUN(b, cb_cmd_energy, name, ), 0);
+    assert_non_null(strstr(b->out, "package/0"));
+    assert_int_equal(RUN(b, cb_cmd_energy, "nobody", ), 1);
+    assert_non_null(strstr(b->err, "nobody"));
+    assert_int_equal(RUN(b, cb_cmd_power, ), 2);
+    assert_int_equal(RUN(b, cb_cmd_power, name, "--machine", "other", ), 1);
+}
+
+static void intervals_that_touch_sum_to_the_whole(void **state)
+{
+    static const char *const borders[] = {"1700000001.1", "1700000002", "1700000002.000000001",
+                                          "1700000003.987654321"};
+    struct bench *b = *state;
+
+    for (size_t i = 0; i < sizeof(borders) / sizeof(borders[0]); i++) {
+        const char *const names[] = {NULL, "alpha"};
+
+        for (size_t n = 0; n < 2; n++) {
+            const char *what = n ? "container" : "powers";
+            uint64_t whole;
+            uint64_t sum;
+
+            assert_int_equal(RUN(b, cb_cmd_energy, "--json", "--from", "1700000000", "--to",
+                                 "1700000009", names[n], ),
+                             0);
+            whole = sum_members(b->out, what);
+            assert_int_equal(RUN(b, cb_cmd_energy, "--json", "--to", borders[i], names[n], ), 0);
+            sum = sum_members(b->out, what);
+            assert_int_equal(RUN(b, cb_cmd_power, "--json", "--from", borders[i], names[n], ), 0);
+            sum += sum_members(b->out, what);
+            assert_int_equal(sum, whole);
+            assert_true(n || whole == b->energy_uj);
+        }
+    }
+}
+
+static void a_query_tells_what_containers_use(void **state)
+{
+    struct bench *b = *state;
+
+    assert_int_equal(
+        RUN(b, cb_cmd_query, "--metrics", "--from", "1700000000", "--to", "1700000100", ), 0);
+    assert_non_null(strstr(b->out, "time,machine,seconds,container_id,name,cpu_usage_ns,"));
+    assert_non_null(strstr(b->out, ",node1,1.000000000," FIXTURE_ID_A ",alpha,"));
+    assert_non_null(strstr(b->out, ",4096,"));
+    assert_int_equal(RUN(b, cb_cmd_query, "--metrics", "--from", "1700000000", "--to", "1700000100",
+                         "--json", "--container", "beta", ),
+                     0);
+    assert_non_null(strstr(b->out, "\"name\":\"beta\",\"io_read_bytes\":17}"));
+    assert_null(strstr(b->out, "alpha"));
+}
+
 static void keys_are_added_listed_and_revoked(void **state)
 {
     struct bench *b = *state;
@@ -274,6 +424,10 @@ int main(void)
         TEST(a_query_tells_json_and_shares_idle_when_asked),
         TEST(a_query_says_what_is_wrong),
         TEST(recaps_are_listed_as_csv_json_and_a_table),
+        TEST(recaps_are_told_under_the_listeners_names_and_between_times),
+        TEST(power_and_energy_are_those_of_the_recap),
+        TEST(intervals_that_touch_sum_to_the_whole),
+        TEST(a_query_tells_what_containers_use),
         TEST(keys_are_added_listed_and_revoked),
         TEST(a_server_refuses_in_one_line_before_it_runs),
     };

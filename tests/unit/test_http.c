@@ -16,6 +16,7 @@
 
 #include "formula/http.h"
 #include "formula/keeper.h"
+#include "formula/usage.h"
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/log.h"
@@ -476,6 +477,44 @@ static void power_shares_idle_out_when_asked(void **state)
     refused(get(w, "/api/v1/power?idle=half"), 400, "idle");
 }
 
+static void tells_what_containers_use(void **state)
+{
+    struct web *w = *state;
+    uint32_t ids[] = {0, 1};
+    uint64_t values[] = {5, 4096};
+    const struct cb_usage usage = {
+        .n_columns = 1, .n_targets = 2, .targets = ids, .values = values};
+    struct cb_store_usage row = {.frame = 1,
+                                 .start = w->start.id,
+                                 .boot = w->start.boot,
+                                 .t0_ns = 10 * SECOND,
+                                 .t1_ns = 11 * SECOND,
+                                 .wall_ns = cb_clock_wall_ns(),
+                                 .names = "memory_bytes"};
+    uint8_t *bytes = NULL;
+    struct answer answer;
+    const json_t *json;
+
+    add_frame(w, 11);
+    assert_int_equal(cb_usage_pack(&usage, &bytes, &row.size, NULL), 0);
+    row.bytes = bytes;
+    assert_int_equal(cb_store_put_usage(w->f->store, &row, 1, NULL), 0);
+    free(bytes);
+    answer = get(w, "/api/v1/metrics?container=alpha");
+    assert_int_equal(answer.status, 200);
+    json = json_array_get(json_object_get(answer.json, "ticks"), 0);
+    assert_int_equal(json_integer_value(json_object_get(json, "t1_ns")), 11 * SECOND);
+    json = json_object_get(json, "targets");
+    assert_int_equal(json_array_size(json), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(json, 0), "memory_bytes")),
+                     4096);
+    clear(&answer);
+    answer = get(w, "/api/v1/metrics?container=beta");
+    assert_int_equal(json_array_size(json_object_get(answer.json, "ticks")), 0);
+    clear(&answer);
+    refused(get(w, "/api/v1/metrics?machine=other"), 404, "other");
+}
+
 static void the_metrics_are_the_totals(void **state)
 {
     struct web *w = *state;
@@ -699,6 +738,7 @@ int main(void)
         TEST(the_keeper_makes_recaps_nobody_asks_for),
         TEST(lists_machines_and_their_power),
         TEST(power_shares_idle_out_when_asked),
+        TEST(tells_what_containers_use),
         TEST(the_metrics_are_the_totals),
         TEST(takes_a_recap_as_the_listener_is_told_it),
         TEST(posted_times_that_touch_sum_to_the_whole),
