@@ -15,7 +15,7 @@
 #include "lib/err.h"
 
 #define MAGIC UINT32_C(0x6d776263) /* "cbwm" */
-#define SNAPSHOT_VERSION 2
+#define SNAPSHOT_VERSION 3
 
 struct walk {
     uint8_t *out; /* writing; NULL: only measuring */
@@ -125,6 +125,8 @@ static void walk_cbwatts(struct walk *walk, struct cb_cbwatts *model, size_t n_c
     model->clocks = (uint32_t)clocks;
     model->outliers = (uint32_t)outliers;
     walk_double(walk, &model->usual_seconds, 0, "usual_seconds");
+    for (size_t i = 0; i < n_columns; i++)
+        walk_double(walk, &model->last_rates[i], 0, "last_rates");
     walk_double(walk, &model->least_w, 0, "least_w");
     walk_double(walk, &model->most_w, 0, "most_w");
     walk_double(walk, &model->most_activity, 0, "most_activity");

@@ -28,14 +28,15 @@ struct cb_cbwatts_expert {
 
 struct cb_cbwatts {
     uint64_t ticks;
-    uint32_t clocks;               /* of the last tick */
-    uint32_t outliers;             /* in a row */
-    double usual_seconds;          /* length of a tick */
-    double least_w, most_w;        /* of the ticks learnt from */
-    double most_activity;          /* counts of the clocks per second */
-    double anchor_activity;        /* the least activity seen, slowly forgotten */
-    double anchor_busy;            /* what share of the CPUs that was; negative: not known */
-    double anchor_w, anchor_ticks; /* the mean power under it, of so many ticks */
+    uint32_t clocks;                    /* of the last tick */
+    uint32_t outliers;                  /* in a row */
+    double usual_seconds;               /* length of a tick */
+    double last_rates[CB_MODEL_EVENTS]; /* of the tick before */
+    double least_w, most_w;             /* of the ticks learnt from */
+    double most_activity;               /* counts of the clocks per second */
+    double anchor_activity;             /* the least activity seen, slowly forgotten */
+    double anchor_busy;                 /* what share of the CPUs that was; negative: not known */
+    double anchor_w, anchor_ticks;      /* the mean power under it, of so many ticks */
     double idle_prior_w, idle_prior_sd_w;
     struct cb_cbwatts_expert experts[CB_CBWATTS_EXPERTS];
 };
@@ -47,8 +48,7 @@ double cb_cbwatts_predict(const struct cb_cbwatts *model, const struct cb_model_
 
 void cb_cbwatts_learn(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w);
 
-/* What is known for sharing this tick's energy out; @power_w, its power, is used only where nothing
- * has been learnt yet. */
+/* What is known for sharing the energy of this tick out, whose power is @power_w. */
 void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_tick *tick,
                          double power_w, struct cb_model_estimate *ret_estimate);
 

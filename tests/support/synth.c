@@ -123,6 +123,9 @@ void synth_init(struct synth *synth, const struct synth_options *options)
     draw_power(synth);
     for (size_t i = 0; i <= synth->n_targets; i++)
         draw_container(synth, i);
+    for (size_t i = 0; i <= synth->n_targets; i++)
+        synth->containers[i].own_dram =
+            options->linear ? 1 : fmin(fmax(1 + 0.1 * normal(synth), 0.6), 1.4);
     /* the system runs always, a little */
     synth->containers[synth->n_targets].start = 0;
     synth->containers[synth->n_targets].end = UINT32_MAX;
@@ -214,7 +217,7 @@ static void tick_socket(struct synth *synth, size_t s, double seconds)
 
         dynamic_w[i] = c->own * (synth->e_cycle * f * f * cycles +
                                  synth->e_instruction * instructions + synth->e_miss * misses);
-        misses_w[i] = synth->e_dram * misses;
+        misses_w[i] = c->own_dram * synth->e_dram * misses;
         sum_w += dynamic_w[i];
         dram_w += misses_w[i];
         if (row > 0) {

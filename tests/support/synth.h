@@ -4,13 +4,17 @@
  * beside them what each container really used.
  *
  * Of socket s, container j at frequency ratio f:
- *   cycles = busy * f * base          instructions = cycles * ipc        misses = instructions *
- * mpki dynamic_j = own_j * (e_cycle * f^2 * cycles + e_instruction * instructions + e_miss *
- * misses) total = D * (1 + bend * (1 - D / most)), D the sum over containers and system; shared as
- * D is package = idle * (1 + leak * (temperature - 40)) + total + noise DRAM    = dram idle +
- * e_dram * misses + noise own_j is what no counter tells (vector units, data): the model cannot
- * know it. The temperature follows the power with a lag; the frequency follows the governor;
- * containers come, go, burst and change their phase. Everything is drawn from the seed.
+ *
+ *     cycles = busy * f * base     instructions = cycles * ipc     misses = instructions * mpki
+ *     d_j = own_j * (e_cycle * f^2 * cycles + e_instruction * instructions + e_miss * misses)
+ *     total = D * (1 + bend * (1 - D / most)), D the sum over containers and system, shared as D is
+ *     package = idle * (1 + leak * (temperature - 40)) + total + noise
+ *     DRAM = idle + sum of own_dram_j * e_dram * misses + noise
+ *
+ * own_j and own_dram_j are what no counter tells (vector units and data; the writes and prefetches
+ * that are no misses): the model cannot know them. The temperature follows the power with a lag,
+ * the frequency its governor; containers come, go, burst and change their phase. All of it is drawn
+ * from the seed.
  */
 #ifndef CB_TESTS_SYNTH_H
 #define CB_TESTS_SYNTH_H
@@ -38,7 +42,8 @@ struct synth_options {
 };
 
 struct synth_container {
-    double ipc, mpki, own;
+    double ipc, mpki;
+    double own, own_dram;  /* factors of their power */
     double busy;           /* CPUs in use while it runs */
     double burst;          /* 0: steady; else the relative size of its random walk */
     unsigned start, end;   /* ticks; runs in [start, end) */

@@ -137,9 +137,12 @@ static void the_intervals_of_two_hundred_machines_contain_the_truth(void **state
                   100 * covered(package), 100 * covered(dram), 100 * both,
                   100 * (double)package->ticks_covered / (double)package->ticks);
     assert_true(covered(package) > 0.9 && covered(package) < 0.99);
+    assert_true(covered(dram) > 0.9 && covered(dram) < 0.99);
     assert_true(both > 0.9 && both < 0.99);
     assert_true(median(package->errors, package->n_errors) < 0.06);
-    assert_true(median(package->halfwidths, package->n_errors) < 0.25); /* and say something */
+    assert_true(median(dram->errors, dram->n_errors) < 0.12);
+    assert_true(median(package->halfwidths, package->n_errors) < 0.2); /* and say something */
+    assert_true(median(dram->halfwidths, dram->n_errors) < 0.5);
 }
 
 static void a_mix_that_never_changes_has_wide_intervals(void **state)
