@@ -192,11 +192,14 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
     return 0;
 }
 
-static void set_due(struct cb_ingest *ingest, uint64_t now_ns)
+/* A sensor that has used up half of its credit has more to send than an acknowledgement every
+ * commit_ns lets pass: it is coming back with a full spool, or ticks every millisecond. */
+static void set_due(struct cb_ingest *ingest, const struct start *start, uint64_t now_ns)
 {
     if (ingest->batch_due_ns == UINT64_MAX)
         ingest->batch_due_ns = now_ns + ingest->o.commit_ns;
-    if (ingest->n_frames == BATCH_FRAMES || ingest->batch_bytes >= BATCH_BYTES)
+    if (ingest->n_frames == BATCH_FRAMES || ingest->batch_bytes >= BATCH_BYTES ||
+        start->pending_seq >= start->row.last_seq + CB_LINK_CREDIT / 2)
         ingest->batch_due_ns = now_ns;
 }
 
@@ -241,7 +244,7 @@ static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, str
     if (r == 0) {
         if (!cb_ingest_is_local(message))
             cb_ingest_add_ack(ingest, &message->peer, message->start_id, frame->seq);
-        set_due(ingest, now_ns);
+        set_due(ingest, start, now_ns);
     }
     return r;
 }
@@ -317,6 +320,8 @@ static bool is_let_in(struct cb_ingest *ingest, const struct cb_link_message *me
     if (cb_known_by_key(ingest->o.known, message->key))
         return true;
     atomic_fetch_add(&ingest->o.stats->ignored_total, 1);
+    if (ingest->o.answers.forget)
+        ingest->o.answers.forget(ingest->o.answers.context, &message->peer);
     return false;
 }
 

@@ -41,6 +41,8 @@ struct cb_ingest_answers {
     void (*ack)(void *context, const struct cb_link_peer *peer, const char *start_id, uint64_t seq);
     void (*refuse)(void *context, const struct cb_link_peer *peer, const char *start_id,
                    uint64_t seq, const char *text);
+    /* A frame was dropped without a word: none of this connection may follow. NULL: no matter. */
+    void (*forget)(void *context, const struct cb_link_peer *peer);
 };
 
 /* Read by /metrics from other threads. */

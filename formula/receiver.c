@@ -82,6 +82,13 @@ static void refuse(void *context, const struct cb_link_peer *peer, const char *s
                   cb_link_server_refuse(receiver->server, peer, start_id, seq, text, &err), &err);
 }
 
+static void forget(void *context, const struct cb_link_peer *peer)
+{
+    struct cb_receiver *receiver = context;
+
+    cb_link_server_forget(receiver->server, peer);
+}
+
 /* ---- the thread ---- */
 
 static bool is_stopped(const struct cb_receiver *receiver, int wait_ms)
@@ -91,11 +98,13 @@ static bool is_stopped(const struct cb_receiver *receiver, int wait_ms)
     return poll(&fd, 1, wait_ms) > 0;
 }
 
-/* The store failed: wait a little; false: the process is to stop. */
+/* The store failed: wait a little; false: the process is to stop. Nothing is read from the link, so
+ * that the sensors keep their frames; they still hear that somebody is there. */
 static bool wait_for_store(struct cb_receiver *receiver, const struct cb_err *err)
 {
     cb_log_limited(&receiver->store_log, LOG_EVERY_NS, CB_LOG_ERR,
                    "%s; the sensors keep their frames, trying again every second", err->text);
+    cb_link_server_beat(receiver->server);
     return !is_stopped(receiver, RETRY_MS);
 }
 
@@ -223,7 +232,7 @@ int cb_receiver_start(struct cb_link_server *server, struct cb_inbox *inbox,
     receiver->stats = options->stats;
     receiver->known = options->known;
     o.answers = (struct cb_ingest_answers){
-        .context = receiver, .welcome = welcome, .ack = ack, .refuse = refuse};
+        .context = receiver, .welcome = welcome, .ack = ack, .refuse = refuse, .forget = forget};
     r = open_descriptors(receiver, err);
     if (r == 0)
         r = cb_ingest_open(&o, &receiver->ingest, err);

@@ -10,17 +10,19 @@
  *           sensor puts it aside, counts it as lost and goes on. A refusal of the sensor (seq 0:
  *           another key, an unknown format version, a limit) loses nothing: the sensor keeps its
  *           frames and says hello again later.
- * Messages  Multipart, the first part "CBW1" and one letter: H hello, F frame, P ping (client);
- *           W welcome, A ack, R refusal, P pong (server). docs/link.md gives every part.
- *           Anything else is counted and ignored: a stranger learns nothing.
- * Security  With keys: CURVE; the server admits the public keys of its list (ZAP) and nobody else,
- *           silently. Without keys: plain TCP, which cb_link_*_open refuses unless the address is
- *           loopback or `insecure` is set.
- * Identity  A sensor's identity is its key. cb_link_message.key is the client's authenticated
- *           public key ("" on a plain link); binding name to key is the caller's business.
- * Threads   One object belongs to one thread. Objects of one process share no state.
- * Transport This header does not show ZeroMQ: a second transport (NATS JetStream) can stand behind
- *           the same calls.
+ *           An ack covers what was sent before on the same connection, so a server must not go on
+ *           after a frame that it did not take: the frames of a connection are numbered, and where
+ *           one is missing or anything is malformed the peer is forgotten; its sensor finds
+ * silence, connects anew and sends again all that is not acked. Messages  Multipart, the first part
+ * "CBW1" and one letter: H hello, F frame, P ping (client); W welcome, A ack, R refusal, P pong
+ * (server). docs/link.md gives every part. Anything else is counted and ignored: a stranger learns
+ * nothing. Security  With keys: CURVE; the server admits the public keys of its list (ZAP) and
+ * nobody else, silently. Without keys: plain TCP, which cb_link_*_open refuses unless the address
+ * is loopback or `insecure` is set. Identity  A sensor's identity is its key. cb_link_message.key
+ * is the client's authenticated public key ("" on a plain link); binding name to key is the
+ * caller's business. Threads   One object belongs to one thread. Objects of one process share no
+ * state. Transport This header does not show ZeroMQ: a second transport (NATS JetStream) can stand
+ * behind the same calls.
  */
 #ifndef CB_LIB_LINK_H
 #define CB_LIB_LINK_H
@@ -36,6 +38,7 @@
 struct cb_err;
 
 #define CB_LINK_EPOCH_SIZE 33
+#define CB_LINK_CREDIT 64 /* frames in flight for each client, unless a server says otherwise */
 
 /* ---- client (cbsensor) ---- */
 
@@ -100,7 +103,7 @@ struct cb_link_server_options {
     bool insecure;              /* plain TCP beyond loopback was asked for */
     cb_link_admit *admit;       /* needed with keys */
     void *admit_context;
-    uint32_t credit; /* frames in flight for each client; 0: 64 */
+    uint32_t credit; /* frames in flight for each client; 0: CB_LINK_CREDIT */
 };
 
 int cb_link_server_open(const struct cb_link_server_options *options,
@@ -128,6 +131,7 @@ struct cb_link_message {
     char version[32];                /* hello */
     char start_id[CB_START_ID_SIZE]; /* hello, frame */
     uint64_t seq;                    /* frame */
+    uint64_t number;                 /* frame: 1, 2, ... on this connection */
     const uint8_t *bytes;            /* frame: valid until the next cb_link_server_poll */
     size_t size;
 };
@@ -144,6 +148,14 @@ int cb_link_server_ack(struct cb_link_server *server, const struct cb_link_peer 
 int cb_link_server_refuse(struct cb_link_server *server, const struct cb_link_peer *peer,
                           const char *start_id, uint64_t seq, const char *text,
                           struct cb_err *err) cb_must_check;
+
+/* A message of this peer was not taken, and no refusal tells it: nothing more is taken of it before
+ * its next hello. */
+void cb_link_server_forget(struct cb_link_server *server, const struct cb_link_peer *peer);
+
+/* While the caller cannot take messages and so does not poll: tell every sensor that its server
+ * lives. To be called more often than every three heartbeats. */
+void cb_link_server_beat(struct cb_link_server *server);
 
 /* Messages that were malformed, of unknown kind, or from a peer that said no hello. */
 uint64_t cb_link_server_ignored(const struct cb_link_server *server);

@@ -43,6 +43,7 @@ struct cb_link_client {
     uint64_t heartbeat_ns;
 
     bool welcomed;
+    uint64_t n_sent;  /* frames, since the welcome */
     bool outage_told; /* this outage has been reported */
     char epoch[CB_LINK_EPOCH_SIZE];
     uint64_t outage_ns; /* since when there is no welcome */
@@ -258,11 +259,12 @@ struct cb_link_client *cb_link_client_close(struct cb_link_client *client)
 int cb_link_client_send(struct cb_link_client *client, const char *start_id, uint64_t seq,
                         const uint8_t *bytes, size_t size, struct cb_err *err)
 {
-    uint8_t number[8];
+    uint8_t number[2][8];
     const struct cb_link_part parts[] = {
         text_part("CBW1F"),
         text_part(start_id),
-        {.bytes = number, .size = sizeof(number)},
+        {.bytes = number[0], .size = sizeof(number[0])},
+        {.bytes = number[1], .size = sizeof(number[1])},
         {.bytes = bytes, .size = size},
     };
     int r;
@@ -272,10 +274,12 @@ int cb_link_client_send(struct cb_link_client *client, const char *start_id, uin
                           CB_FRAME_MAX_BYTES);
     if (!client->socket || !client->welcomed)
         return cb_err_set(err, EAGAIN, "not connected to '%s'", client->endpoint);
-    cb_link_wire_put_u64(number, seq);
+    cb_link_wire_put_u64(number[0], seq);
+    cb_link_wire_put_u64(number[1], client->n_sent + 1);
     r = cb_link_socket_send(client->socket, parts, sizeof(parts) / sizeof(parts[0]));
     if (r < 0)
         return cb_err_set(err, -r, "cannot send to '%s': %s", client->endpoint, zmq_strerror(-r));
+    client->n_sent++;
     return 0;
 }
 
@@ -287,6 +291,7 @@ static bool take_welcome(struct cb_link_client *client, struct cb_link_event *ev
     if (client->welcomed)
         return false;
     client->welcomed = true;
+    client->n_sent = 0;
     client->outage_told = false;
     client->backoff_ns = BACKOFF_FIRST_NS;
     event->new_epoch = strcmp(client->epoch, event->epoch) != 0;

@@ -19,7 +19,6 @@
 #include "lib/link_wire.h"
 #include "lib/utf8.h"
 
-#define CREDIT 64
 #define BACKLOG 1024
 #define ZMTP_HEARTBEAT_MS 10000
 #define ZMTP_TIMEOUT_MS 30000
@@ -36,6 +35,9 @@ struct peer {
     char key[CB_KEY_SIZE];
     bool welcomed; /* false: said hello, the caller has not answered yet */
     uint64_t heard_ns;
+    uint64_t n_frames; /* taken on this connection */
+    uint64_t acked_seq;
+    char acked_start[CB_START_ID_SIZE];
 };
 
 struct cb_link_server {
@@ -115,6 +117,7 @@ static struct peer *greet_peer(struct cb_link_server *server, const struct cb_li
     }
     peer->welcomed = false;
     peer->heard_ns = now;
+    peer->n_frames = peer->acked_seq = 0;
     memcpy(peer->key, key, CB_KEY_SIZE);
     return peer;
 }
@@ -212,7 +215,7 @@ int cb_link_server_open(const struct cb_link_server_options *options,
     if (!server)
         return cb_err_set(err, ENOMEM, "out of memory");
     cb_link_received_init(&server->received);
-    server->credit = options->credit ? options->credit : CREDIT;
+    server->credit = options->credit ? options->credit : CB_LINK_CREDIT;
     server->admit = options->admit;
     server->admit_context = options->admit_context;
     server->swept_ns = cb_clock_boot_ns();
@@ -328,11 +331,44 @@ static int answer(struct cb_link_server *server, const struct cb_link_peer *peer
     return cb_err_set(err, -r, "cannot answer a sensor: %s", zmq_strerror(-r));
 }
 
-static void pong(struct cb_link_server *server, struct peer *peer)
+static void pong(struct cb_link_server *server, const struct peer *peer)
 {
     struct cb_link_part parts[] = {{0}, text_part("CBW1P")};
 
     (void)send_to(server, &peer->id, parts, 2);
+}
+
+static int send_ack(struct cb_link_server *server, const struct cb_link_peer *peer,
+                    const char *start_id, uint64_t seq, struct cb_err *err)
+{
+    uint8_t number[8];
+    struct cb_link_part parts[] = {
+        {0},
+        text_part("CBW1A"),
+        text_part(start_id),
+        {.bytes = number, .size = sizeof(number)},
+    };
+
+    cb_link_wire_put_u64(number, seq);
+    return answer(server, peer, parts, 4, err);
+}
+
+/* The last ack again, too: one that was lost on the way would use up its credit for ever. */
+static void answer_ping(struct cb_link_server *server, const struct peer *peer)
+{
+    pong(server, peer);
+    if (peer->acked_seq)
+        (void)send_ack(server, &peer->id, peer->acked_start, peer->acked_seq, NULL);
+}
+
+/* The frame is the next one of its connection. Someone between the ends can swallow a message, and
+ * CURVE does not tell: later ones still have higher numbers than earlier ones. */
+static bool is_next(struct peer *peer, const struct cb_link_message *m)
+{
+    if (m->number != peer->n_frames + 1)
+        return false;
+    peer->n_frames++;
+    return true;
 }
 
 /* A key that was taken off the list falls silent with its next ping. */
@@ -349,8 +385,10 @@ static int take_request(struct cb_link_server *server, uint64_t now,
     struct peer **at = find_peer(server, &m->peer);
     int r = cb_link_wire_parse_request(parts, n, &parsed);
 
-    if (r < 0)
+    if (r < 0) {
+        forget_peer(server, at); /* it may have been a frame */
         return r;
+    }
     parsed.peer = m->peer;
     memcpy(parsed.key, m->key, sizeof(parsed.key));
     *m = parsed;
@@ -359,13 +397,14 @@ static int take_request(struct cb_link_server *server, uint64_t now,
     if (!*at || !(*at)->welcomed)
         return -EBADMSG;
     (*at)->heard_ns = now;
-    if (m->kind == CB_LINK_MSG_FRAME)
+    if (m->kind == CB_LINK_MSG_FRAME && is_next(*at, m))
         return 1;
-    if (still_admitted(server, *at))
-        pong(server, *at);
-    else
-        forget_peer(server, at);
-    return 0;
+    if (m->kind != CB_LINK_MSG_FRAME && still_admitted(server, *at)) {
+        answer_ping(server, *at);
+        return 0;
+    }
+    forget_peer(server, at);
+    return m->kind == CB_LINK_MSG_FRAME ? -EBADMSG : 0;
 }
 
 /* One message, if there is one. 1: for the caller, 0: dealt with, -EBADMSG: nothing of ours,
@@ -381,13 +420,15 @@ static int take_message(struct cb_link_server *server, uint64_t now, struct cb_l
     if (r < 0)
         return r;
     n = received->n - 1; /* without the peer's id, which ROUTER puts first */
-    if (n < 1 || n > CB_LINK_MAX_PARTS)
+    *m = (struct cb_link_message){.peer.size = (uint8_t)zmq_msg_size(&received->parts[0])};
+    memcpy(m->peer.id, zmq_msg_data(&received->parts[0]), m->peer.size);
+    if (n < 1 || n > CB_LINK_MAX_PARTS) {
+        cb_link_server_forget(server, &m->peer);
         return -EBADMSG;
+    }
     for (size_t i = 0; i < n; i++)
         parts[i] = (struct cb_link_part){.bytes = zmq_msg_data(&received->parts[i + 1]),
                                          .size = zmq_msg_size(&received->parts[i + 1])};
-    *m = (struct cb_link_message){.peer.size = (uint8_t)zmq_msg_size(&received->parts[0])};
-    memcpy(m->peer.id, zmq_msg_data(&received->parts[0]), m->peer.size);
     if (server->zap) {
         key = zmq_msg_gets(&received->parts[1], "User-Id");
         if (!key || !cb_keys_is_z85(key))
@@ -490,16 +531,30 @@ int cb_link_server_welcome(struct cb_link_server *server, const struct cb_link_p
 int cb_link_server_ack(struct cb_link_server *server, const struct cb_link_peer *peer,
                        const char *start_id, uint64_t seq, struct cb_err *err)
 {
-    uint8_t number[8];
-    struct cb_link_part parts[] = {
-        {0},
-        text_part("CBW1A"),
-        text_part(start_id),
-        {.bytes = number, .size = sizeof(number)},
-    };
+    struct peer *known = *find_peer(server, peer);
 
-    cb_link_wire_put_u64(number, seq);
-    return answer(server, peer, parts, 4, err);
+    if (known) {
+        (void)snprintf(known->acked_start, sizeof(known->acked_start), "%s", start_id);
+        known->acked_seq = seq;
+    }
+    return send_ack(server, peer, start_id, seq, err);
+}
+
+void cb_link_server_forget(struct cb_link_server *server, const struct cb_link_peer *peer)
+{
+    forget_peer(server, find_peer(server, peer));
+}
+
+void cb_link_server_beat(struct cb_link_server *server)
+{
+    zmq_pollitem_t item = {.socket = server->zap, .events = ZMQ_POLLIN};
+
+    for (int i = 0; server->zap && i < AT_ONCE && zmq_poll(&item, 1, 0) > 0; i++)
+        answer_zap(server);
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (const struct peer *peer = server->buckets[i]; peer; peer = peer->next)
+            if (peer->welcomed && still_admitted(server, peer))
+                pong(server, peer);
 }
 
 int cb_link_server_refuse(struct cb_link_server *server, const struct cb_link_peer *peer,

@@ -105,13 +105,13 @@ static int parse_hello(const struct cb_link_part *parts, size_t n, struct cb_lin
 
 static int parse_frame(const struct cb_link_part *parts, size_t n, struct cb_link_message *m)
 {
-    if (n != 4 || take_hex(&parts[1], m->start_id, sizeof(m->start_id)) < 0 ||
-        take_u64(&parts[2], &m->seq) < 0 || m->seq == 0 || parts[3].size == 0 ||
-        parts[3].size > CB_FRAME_MAX_BYTES)
+    if (n != 5 || take_hex(&parts[1], m->start_id, sizeof(m->start_id)) < 0 ||
+        take_u64(&parts[2], &m->seq) < 0 || m->seq == 0 || take_u64(&parts[3], &m->number) < 0 ||
+        m->number == 0 || parts[4].size == 0 || parts[4].size > CB_FRAME_MAX_BYTES)
         return -EBADMSG;
     m->kind = CB_LINK_MSG_FRAME;
-    m->bytes = parts[3].bytes;
-    m->size = parts[3].size;
+    m->bytes = parts[4].bytes;
+    m->size = parts[4].size;
     return 0;
 }
 

@@ -15,7 +15,7 @@
 
 struct cb_err;
 
-#define CB_LINK_MAX_PARTS 5 /* of a hello */
+#define CB_LINK_MAX_PARTS 5 /* of a hello or a frame */
 #define CB_LINK_TAG_BYTES 5 /* "CBW1" and a letter */
 #define CB_LINK_MAX_BYTES (CB_FRAME_MAX_BYTES + 4096)
 

@@ -438,11 +438,17 @@ static void raw_close(struct raw *raw)
     (void)zmq_ctx_term(raw->context);
 }
 
+/* "#2" is the number 2 in its 8 bytes. */
 static void raw_send(struct raw *raw, size_t n, const char *const *parts)
 {
-    for (size_t i = 0; i < n; i++)
-        assert_true(
-            zmq_send(raw->socket, parts[i], strlen(parts[i]), i + 1 < n ? ZMQ_SNDMORE : 0) >= 0);
+    for (size_t i = 0; i < n; i++) {
+        bool is_number = parts[i][0] == '#';
+        const uint8_t number[8] = {is_number ? (uint8_t)(parts[i][1] - '0') : 0};
+
+        assert_true(zmq_send(raw->socket, is_number ? (const void *)number : parts[i],
+                             is_number ? sizeof(number) : strlen(parts[i]),
+                             i + 1 < n ? ZMQ_SNDMORE : 0) >= 0);
+    }
 }
 
 static void wait_ignored(struct cb_link_server *server, uint64_t n)
@@ -477,7 +483,7 @@ static void rubbish_is_counted_and_harmless(void **state)
         {"CBW1H", "node", BOOT, START, "1", "more"},
         {"CBW1P", "more"},
         {"CBW1P"},                                /* no hello before */
-        {"CBW1F", START, "12345678", "frame"},    /* no hello before */
+        {"CBW1F", START, "#1", "#1", "frame"},    /* no hello before */
         {"CBW1W", START, "1234"},                 /* a server's message */
         {"a", "b", "c", "d", "e", "f", "g", "h"}, /* more parts than any message has */
     };
@@ -506,11 +512,10 @@ static void rubbish_is_counted_and_harmless(void **state)
 static void a_bad_frame_after_a_hello_is_counted_too(void **state)
 {
     static const char *const hello[] = {"CBW1H", "node", BOOT, START, ""};
-    static const char *const bad[][4] = {
-        {"CBW1F", START, "short", "frame"},
-        {"CBW1F", START, "12345678", ""},
-        {"CBW1F", "no start", "12345678", "frame"},
-        {"CBW1X", START, "12345678", "frame"},
+    static const char *const bad[][5] = {
+        {"CBW1F", START, "short", "#1", "frame"},   {"CBW1F", START, "#1", "short", "frame"},
+        {"CBW1F", START, "#1", "#0", "frame"},      {"CBW1F", START, "#1", "#1", ""},
+        {"CBW1F", "no start", "#1", "#1", "frame"}, {"CBW1X", START, "#1", "#1", "frame"},
     };
     struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
     struct raw raw = raw_open(server);
@@ -518,9 +523,9 @@ static void a_bad_frame_after_a_hello_is_counted_too(void **state)
     (void)state;
     raw_send(&raw, 5, hello);
     assert_int_equal(pump(server, NULL, 1000).message.kind, CB_LINK_MSG_NONE); /* welcomed */
-    for (size_t i = 0; i < 4; i++)
-        raw_send(&raw, 4, bad[i]);
-    wait_ignored(server, 4);
+    for (size_t i = 0; i < 6; i++)
+        raw_send(&raw, 5, bad[i]);
+    wait_ignored(server, 6);
     raw_close(&raw);
     server = cb_link_server_close(server);
 }
@@ -528,7 +533,7 @@ static void a_bad_frame_after_a_hello_is_counted_too(void **state)
 static void a_frame_before_the_welcome_is_nobodys(void **state)
 {
     static const char *const hello[] = {"CBW1H", "node", BOOT, START, ""};
-    static const char *const frame[] = {"CBW1F", START, "12345678", "frame"};
+    static const char *const frame[] = {"CBW1F", START, "#1", "#1", "frame"};
     static const char *const ping[] = {"CBW1P"};
     struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
     struct raw raw = raw_open(server);
@@ -536,7 +541,7 @@ static void a_frame_before_the_welcome_is_nobodys(void **state)
 
     (void)state;
     raw_send(&raw, 5, hello);
-    raw_send(&raw, 4, frame);
+    raw_send(&raw, 5, frame);
     raw_send(&raw, 1, ping);
     do
         assert_int_equal(cb_link_server_poll(server, 100 * MS, -1, &m, NULL), 0);
@@ -544,12 +549,120 @@ static void a_frame_before_the_welcome_is_nobodys(void **state)
     assert_int_equal(m.kind, CB_LINK_MSG_HELLO);
     wait_ignored(server, 2);
     assert_int_equal(cb_link_server_welcome(server, &m.peer, NULL), 0);
-    raw_send(&raw, 4, frame);
+    raw_send(&raw, 5, frame);
     m = wait_message(server, NULL, CB_LINK_MSG_FRAME);
     assert_int_equal(cb_link_server_refuse(server, &m.peer, "", 0, "out", NULL), 0);
-    raw_send(&raw, 4, frame); /* refused as a whole: as if it had never said hello */
+    raw_send(&raw, 5, frame); /* refused as a whole: as if it had never said hello */
     wait_ignored(server, 3);
     raw_close(&raw);
+    server = cb_link_server_close(server);
+}
+
+/* Nothing may be taken after a frame that was not: an ack covers every lower one. */
+static void after_a_frame_that_is_missing_or_malformed_nothing_is_taken(void **state)
+{
+    static const char *const hello[] = {"CBW1H", "node", BOOT, START, ""};
+    static const char *const first[] = {"CBW1F", START, "#1", "#1", "frame"};
+    static const char *const later[] = {"CBW1F", START, "#3", "#3", "frame"};
+    static const char *const second[] = {"CBW1F", START, "#2", "#2", "frame"};
+    static const char *const torn[] = {"CBW1F", START, "#2", "#2"};
+    struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t before = cb_link_server_ignored(server);
+        struct raw raw = raw_open(server);
+
+        raw_send(&raw, 5, hello);
+        raw_send(&raw, 5, first);
+        (void)wait_message(server, NULL, CB_LINK_MSG_FRAME);
+        if (i == 0)
+            raw_send(&raw, 5, later);
+        else
+            raw_send(&raw, 4, torn);
+        raw_send(&raw, 5, second);
+        raw_send(&raw, 5, later);
+        wait_ignored(server, before + 3);
+        raw_send(&raw, 5, hello); /* from the beginning */
+        raw_send(&raw, 5, first);
+        (void)wait_message(server, NULL, CB_LINK_MSG_FRAME);
+        raw_close(&raw);
+    }
+    server = cb_link_server_close(server);
+}
+
+static void a_peer_that_is_forgotten_connects_anew(void **state)
+{
+    struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
+    struct cb_link_client *client = client_of(server);
+    struct cb_link_message m;
+
+    (void)state;
+    (void)wait_event(server, client, CB_LINK_WELCOME);
+    assert_int_equal(send_frame(client, 1), 0);
+    m = wait_message(server, client, CB_LINK_MSG_FRAME);
+    cb_link_server_forget(server, &m.peer);
+    assert_int_equal(send_frame(client, 2), 0);
+    (void)wait_event(server, client, CB_LINK_WELCOME);
+    assert_true(cb_link_server_ignored(server) > 0);
+    assert_int_equal(send_frame(client, 1), 0);
+    m = wait_message(server, client, CB_LINK_MSG_FRAME);
+    assert_int_equal(m.number, 1);
+    client = cb_link_client_close(client);
+    server = cb_link_server_close(server);
+}
+
+static void an_ack_that_was_lost_comes_again_with_the_heartbeat(void **state)
+{
+    static const char *const hello[] = {"CBW1H", "node", BOOT, START, ""};
+    static const char *const frame[] = {"CBW1F", START, "#1", "#1", "frame"};
+    static const char *const ping[] = {"CBW1P"};
+    struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
+    struct raw raw = raw_open(server);
+    struct cb_link_message m;
+    unsigned acks = 0;
+
+    (void)state;
+    raw_send(&raw, 5, hello);
+    raw_send(&raw, 5, frame);
+    m = wait_message(server, NULL, CB_LINK_MSG_FRAME);
+    assert_int_equal(cb_link_server_ack(server, &m.peer, START, 1, NULL), 0);
+    raw_send(&raw, 1, ping);
+    for (int i = 0; acks < 2 && i < 500; i++) {
+        char part[64];
+        int n;
+
+        assert_int_equal(cb_link_server_poll(server, 10 * MS, -1, &m, NULL), 0);
+        while ((n = zmq_recv(raw.socket, part, sizeof(part), ZMQ_DONTWAIT)) >= 0)
+            acks += n == 5 && memcmp(part, "CBW1A", 5) == 0;
+    }
+    assert_int_equal(acks, 2);
+    raw_close(&raw);
+    server = cb_link_server_close(server);
+}
+
+/* While its store fails the server reads nothing; the sensors hear from it all the same. */
+static void a_server_that_only_beats_is_no_outage(void **state)
+{
+    struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
+    struct cb_link_client *client;
+    uint64_t end;
+
+    (void)state;
+    heartbeat_ns = 300 * MS;
+    client = client_of(server);
+    (void)wait_event(server, client, CB_LINK_WELCOME);
+    end = cb_clock_boot_ns() + 5 * heartbeat_ns;
+    while (cb_clock_boot_ns() < end) {
+        struct cb_link_event e;
+
+        cb_link_server_beat(server);
+        assert_int_equal(cb_link_client_poll(client, heartbeat_ns / 4, -1, &e, NULL), 0);
+        assert_int_equal(e.kind, CB_LINK_NONE);
+    }
+    assert_int_equal(send_frame(client, 1), 0);
+    (void)wait_message(server, client, CB_LINK_MSG_FRAME);
+    client = cb_link_client_close(client);
     server = cb_link_server_close(server);
 }
 
@@ -600,13 +713,16 @@ static void numbers_that_mean_nothing_are_refused(void **state)
     static const uint8_t zero[8];
     static const uint8_t one[8] = {1};
     const struct {
-        struct cb_link_part parts[4];
+        struct cb_link_part parts[5];
         size_t n;
         bool request, good;
     } cases[] = {
 #define PART(b, z) {.bytes = (const uint8_t *)(b), .size = (z)}
-        {{PART("CBW1F", 5), PART(START, 32), PART(one, 8), PART("x", 1)}, 4, true, true},
-        {{PART("CBW1F", 5), PART(START, 32), PART(zero, 8), PART("x", 1)}, 4, true, false},
+#define FRAME(seq, number) PART("CBW1F", 5), PART(START, 32), PART(seq, 8), PART(number, 8)
+        {{FRAME(one, one), PART("x", 1)}, 5, true, true},
+        {{FRAME(zero, one), PART("x", 1)}, 5, true, false},
+        {{FRAME(one, zero), PART("x", 1)}, 5, true, false},
+        {{FRAME(one, one)}, 4, true, false},
         {{PART("CBW1W", 5), PART(START, 32), PART(one, 4)}, 3, false, true},
         {{PART("CBW1W", 5), PART(START, 32), PART(zero, 4)}, 3, false, false},
         {{PART("CBW1A", 5), PART(START, 32), PART(one, 8)}, 3, false, true},
@@ -859,6 +975,10 @@ int main(void)
         TEST(rubbish_is_counted_and_harmless),
         TEST(a_bad_frame_after_a_hello_is_counted_too),
         TEST(a_frame_before_the_welcome_is_nobodys),
+        TEST(after_a_frame_that_is_missing_or_malformed_nothing_is_taken),
+        TEST_SHORT(a_peer_that_is_forgotten_connects_anew),
+        TEST(an_ack_that_was_lost_comes_again_with_the_heartbeat),
+        TEST(a_server_that_only_beats_is_no_outage),
         TEST(a_stranger_learns_nothing_from_the_handshake),
         TEST(numbers_that_mean_nothing_are_refused),
         TEST(a_connection_that_speaks_no_zmtp_is_dropped),
