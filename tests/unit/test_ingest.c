@@ -35,7 +35,7 @@ struct server {
     bool with_keys;
     bool lose_answers; /* the process dies before they go out */
     bool any_start;    /* answers may name any sensor start */
-    unsigned welcomes, refusals;
+    unsigned welcomes, refusals, forgotten;
     uint64_t refused_seq;
     uint64_t acked; /* the last */
     unsigned acks;
@@ -78,6 +78,14 @@ static void on_refuse(void *context, const struct cb_link_peer *peer, const char
     (void)snprintf(s->text, sizeof(s->text), "%s", text);
 }
 
+static void on_forget(void *context, const struct cb_link_peer *peer)
+{
+    struct server *s = context;
+
+    assert_memory_equal(peer->id, s->peer.id, peer->size);
+    s->forgotten++;
+}
+
 static void start(struct server *s)
 {
     struct cb_ingest_options options = {
@@ -86,7 +94,11 @@ static void start(struct server *s)
         .stats = &s->stats,
         .model = CB_MODEL_CBWATTS,
         .commit_ns = SECOND / 10,
-        .answers = {.context = s, .welcome = on_welcome, .ack = on_ack, .refuse = on_refuse},
+        .answers = {.context = s,
+                    .welcome = on_welcome,
+                    .ack = on_ack,
+                    .refuse = on_refuse,
+                    .forget = on_forget},
     };
     struct cb_err err = {0};
 
@@ -476,6 +488,21 @@ static void a_batch_that_is_full_is_committed_at_once(void **state)
     assert_int_equal(s->acked, 257);
 }
 
+static void a_sensor_that_used_up_half_its_credit_need_not_wait(void **state)
+{
+    struct server *s = *state;
+
+    for (uint64_t i = 1; i < CB_LINK_CREDIT / 2; i++)
+        send_frame(s, i);
+    assert_true(cb_ingest_due_ns(s->ingest) > s->now_ns);
+    send_frame(s, CB_LINK_CREDIT / 2);
+    assert_int_equal(cb_ingest_due_ns(s->ingest), s->now_ns);
+    commit(s);
+    send_frame(s, CB_LINK_CREDIT / 2 + 1);
+    assert_true(cb_ingest_due_ns(s->ingest) > s->now_ns);
+    commit(s);
+}
+
 /* More sensor starts at once than are kept in memory: the first is forgotten before its batch is
  * committed, and what comes again is found out by the store. */
 static void a_start_that_was_forgotten_still_counts_once(void **state)
@@ -635,6 +662,7 @@ static void a_revoked_key_gets_silence_at_once(void **state)
     assert_int_equal(s->welcomes, 1);
     assert_int_equal(s->refusals, 0);
     assert_int_equal(atomic_load(&s->stats.ignored_total), 2);
+    assert_int_equal(s->forgotten, 2); /* or an ack of a later frame would cover this one */
     commit(s);
     check_stored(s, 1);
 }
@@ -726,6 +754,7 @@ int main(void)
         TEST(two_sensors_with_one_state_directory_do_not_count_twice),
         TEST(with_a_full_disk_it_keeps_the_batch_and_goes_on_later),
         TEST(a_batch_that_is_full_is_committed_at_once),
+        TEST(a_sensor_that_used_up_half_its_credit_need_not_wait),
         TEST(a_start_that_was_forgotten_still_counts_once),
         TEST(a_target_has_a_placeholder_until_its_text_comes),
         TEST(a_second_key_under_a_name_is_refused_and_a_restart_never_is),

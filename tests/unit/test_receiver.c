@@ -230,6 +230,31 @@ static void a_stranger_gets_silence_until_its_key_is_added(void **state)
     client = cb_link_client_close(client);
 }
 
+static void a_key_that_was_revoked_for_a_moment_leaves_no_hole(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
+    struct cb_link_event event;
+
+    cb_log_init("test", CB_LOG_ERR, false);
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    send_frame(e, client, 1);
+    until_acked(client, 1);
+    must(cb_known_revoke(e->f->root->fd, "node1", NULL), NULL);
+    send_frame(e, client, 2);
+    while (atomic_load(&e->stats.ignored_total) == 0)
+        assert_int_equal(cb_link_client_poll(client, 0, -1, &event, NULL), 0);
+    must(cb_known_add(e->f->root->fd, "node1", e->sensor_keys[0].public_key, NULL), NULL);
+    if (cb_link_client_send(client, FIXTURE_START, 3, (const uint8_t *)"later", 5, NULL) == 0)
+        while (next(client, &event) != CB_LINK_WELCOME) /* on this connection nothing is acked */
+            assert_int_equal(event.kind, CB_LINK_DOWN);
+    for (uint64_t seq = 2; seq <= 3; seq++)
+        send_frame(e, client, seq);
+    until_acked(client, 3);
+    assert_int_equal(frames_stored(e, "node1"), 3);
+    client = cb_link_client_close(client);
+}
+
 static void a_bad_frame_is_refused_and_the_next_is_taken(void **state)
 {
     struct end *e = *state;
@@ -276,6 +301,7 @@ int main(void)
         TEST(frames_go_over_the_link_into_the_store_and_are_acknowledged),
         TEST(what_was_acknowledged_is_there_after_a_restart_and_not_twice),
         TEST(a_stranger_gets_silence_until_its_key_is_added),
+        TEST(a_key_that_was_revoked_for_a_moment_leaves_no_hole),
         TEST(a_bad_frame_is_refused_and_the_next_is_taken),
         TEST(stopping_commits_what_came),
     };
