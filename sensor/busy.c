@@ -21,12 +21,13 @@ struct cb_busy {
     int fd;
     bool percpu;
     uint64_t ns_per_step;
-    uint64_t open_ns;
+    uint64_t read_ns; /* when it was read last */
     size_t text_size;
     char *text;
-    uint64_t *cpu_ns;   /* [cpu_limit] as read */
-    uint64_t *first_ns; /* [cpu_limit] at open */
-    uint64_t *last_ns;  /* [cpu_limit] highest busy time told */
+    uint64_t *cpu_ns;    /* [cpu_limit] as read */
+    uint64_t *before_ns; /* [cpu_limit] as read before; CB_BUSY_ABSENT: it was offline */
+    int64_t *busy_ns;    /* [cpu_limit] since open; of idle time's steps, so it may go back a bit */
+    uint64_t *last_ns;   /* [cpu_limit] highest busy time told */
     char source[PATH_MAX + 32];
 };
 
@@ -66,7 +67,7 @@ int cb_busy_parse_stat(const char *text, uint64_t ns_per_step, size_t n_cpus, ui
 {
     bool any = false;
 
-    memset(ret_idle_ns, 0, n_cpus * sizeof(*ret_idle_ns));
+    memset(ret_idle_ns, 0xff, n_cpus * sizeof(*ret_idle_ns));
     for (; *text; text += strcspn(text, "\n"), text += *text == '\n') {
         const char *p = text + 3;
         uint64_t cpu;
@@ -131,9 +132,10 @@ static int start(struct cb_busy *b, int root_fd, struct cb_err *err)
     b->text_size = STAT_LINE_MAX * (n + 2);
     b->text = malloc(b->text_size);
     b->cpu_ns = calloc(n, sizeof(*b->cpu_ns));
-    b->first_ns = calloc(n, sizeof(*b->first_ns));
+    b->before_ns = calloc(n, sizeof(*b->before_ns));
+    b->busy_ns = calloc(n, sizeof(*b->busy_ns));
     b->last_ns = calloc(n, sizeof(*b->last_ns));
-    if (!b->text || !b->cpu_ns || !b->first_ns || !b->last_ns)
+    if (!b->text || !b->cpu_ns || !b->before_ns || !b->busy_ns || !b->last_ns)
         return cb_err_set(err, ENOMEM, "out of memory");
     b->ns_per_step = CB_NS_PER_S / (uint64_t)(hz > 0 ? hz : 100);
     if (open_percpu(b, root_fd) < 0) {
@@ -142,12 +144,12 @@ static int start(struct cb_busy *b, int root_fd, struct cb_err *err)
         if (b->fd < 0)
             return b->fd;
     }
-    b->open_ns = cb_clock_boot_ns();
+    b->read_ns = cb_clock_boot_ns();
 
     int r = read_cpus(b, err);
 
     if (r == 0)
-        memcpy(b->first_ns, b->cpu_ns, n * sizeof(*b->first_ns));
+        memcpy(b->before_ns, b->cpu_ns, n * sizeof(*b->before_ns));
     return r;
 }
 
@@ -169,26 +171,37 @@ int cb_busy_open(int root_fd, const struct cb_topology *topology, struct cb_busy
     return r;
 }
 
+/* One CPU that was online all the time since the last read. */
+static void advance(struct cb_busy *b, uint32_t cpu, uint64_t elapsed_ns)
+{
+    uint64_t now_ns = b->cpu_ns[cpu];
+    uint64_t since_ns = now_ns > b->before_ns[cpu] ? now_ns - b->before_ns[cpu] : 0;
+
+    b->busy_ns[cpu] += b->percpu ? (int64_t)since_ns : (int64_t)elapsed_ns - (int64_t)since_ns;
+    if (b->busy_ns[cpu] > (int64_t)b->last_ns[cpu])
+        b->last_ns[cpu] = (uint64_t)b->busy_ns[cpu];
+}
+
 int cb_busy_read(struct cb_busy *busy, uint64_t *ret_ns, struct cb_err *err)
 {
     const struct cb_topology *t = busy->topology;
     int r = read_cpus(busy, err);
-    uint64_t elapsed_ns = cb_clock_boot_ns() - busy->open_ns;
+    uint64_t now_ns = cb_clock_boot_ns();
 
     if (r < 0)
         return r;
     memset(ret_ns, 0, t->n_sockets * sizeof(*ret_ns));
     for (uint32_t i = 0; i < t->n_cpus; i++) {
         uint32_t cpu = t->cpus[i];
-        uint64_t since =
-            busy->cpu_ns[cpu] > busy->first_ns[cpu] ? busy->cpu_ns[cpu] - busy->first_ns[cpu] : 0;
 
-        if (!busy->percpu)
-            since = elapsed_ns > since ? elapsed_ns - since : 0;
-        if (since > busy->last_ns[cpu])
-            busy->last_ns[cpu] = since;
+        if (!cb_topology_is_online(t, i))
+            busy->cpu_ns[cpu] = CB_BUSY_ABSENT;
+        if (busy->cpu_ns[cpu] != CB_BUSY_ABSENT && busy->before_ns[cpu] != CB_BUSY_ABSENT)
+            advance(busy, cpu, now_ns - busy->read_ns);
+        busy->before_ns[cpu] = busy->cpu_ns[cpu];
         ret_ns[t->socket[i]] += busy->last_ns[cpu];
     }
+    busy->read_ns = now_ns;
     return 0;
 }
 
@@ -205,7 +218,8 @@ struct cb_busy *cb_busy_close(struct cb_busy *busy)
         (void)close(busy->fd);
     free(busy->text);
     free(busy->cpu_ns);
-    free(busy->first_ns);
+    free(busy->before_ns);
+    free(busy->busy_ns);
     free(busy->last_ns);
     free(busy);
     return NULL;

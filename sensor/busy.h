@@ -7,6 +7,7 @@
  *          over many ticks as the difference of cumulative values).
  * Why      A CPU-wide cpu-clock or TSC counter counts idle time too, so the machine's own row
  *          needs this; the energy estimate needs it as well.
+ * Hotplug  a CPU that is offline is not busy, whatever the file says or leaves out.
  * Threads  one object belongs to one thread. Reading allocates nothing.
  */
 #ifndef CB_SENSOR_BUSY_H
@@ -35,8 +36,10 @@ const char *cb_busy_source(const struct cb_busy *busy);
 
 struct cb_busy *cb_busy_close(struct cb_busy *busy);
 
-/* Parsers of the two files. Add up per CPU number below @n_cpus into @ret_values (all overwritten).
- * -EINVAL: not such a file. */
+#define CB_BUSY_ABSENT UINT64_MAX
+
+/* Parsers of the two files. Add up per CPU number below @n_cpus into @ret_values (all overwritten);
+ * CB_BUSY_ABSENT for a CPU that /proc/stat does not have. -EINVAL: not such a file. */
 int cb_busy_parse_percpu(const char *text, size_t n_cpus, uint64_t *ret_values) cb_must_check;
 int cb_busy_parse_stat(const char *text, uint64_t ns_per_step, size_t n_cpus,
                        uint64_t *ret_idle_ns) cb_must_check;

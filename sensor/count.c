@@ -17,9 +17,11 @@
 #define SPARE_TARGETS 64 /* that may come without the descriptors running out */
 
 struct cb_count {
+    struct cb_count_options options;
     struct cb_perf *perf;
     struct cb_perf_target *machine;
     struct cb_bpf *bpf; /* NULL: perf counts */
+    bool bpf_refused;   /* tried in vain */
     uint64_t lost_children;
     char reason[512];
 };
@@ -28,6 +30,7 @@ struct cb_count {
 struct cb_count_target {
     struct cb_perf_target *perf;
     struct cb_bpf_target *bpf;
+    uint64_t *carried; /* counts, enabled and running times of perf since the last read; or NULL */
 };
 
 /* Three quarters of the descriptors are for counters; sockets, logs and statistics have the rest.
@@ -101,6 +104,7 @@ int cb_count_open(const struct cb_count_options *options, struct cb_count **ret_
 
     if (!count)
         return cb_err_set(err, ENOMEM, "out of memory");
+    count->options = *options;
     count->perf = options->perf;
     r = cb_perf_target_open(options->perf, -1, &count->machine, err);
     if (r == 0)
@@ -160,9 +164,116 @@ struct cb_count_target *cb_count_target_close(struct cb_count *count,
         return NULL;
     target->bpf = cb_bpf_target_close(count->bpf, target->bpf);
     target->perf = cb_perf_target_close(count->perf, target->perf);
+    free(target->carried);
     free(target);
     return NULL;
 }
+
+/* ---- CPUs that come and go ---- */
+
+bool cb_count_is_stuck(const struct cb_count *count)
+{
+    return cb_perf_is_stuck(count->perf);
+}
+
+int cb_count_target_follow(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
+                           struct cb_err *err)
+{
+    int r;
+
+    if (target)
+        return target->perf ? cb_perf_target_follow(count->perf, target->perf, cgroup_fd, err) : 0;
+    r = cb_perf_target_follow(count->perf, count->machine, -1, err);
+    if (r == 0 && count->bpf)
+        r = cb_bpf_follow(count->bpf, count->perf, count->machine, err);
+    return r;
+}
+
+void cb_count_followed(struct cb_count *count)
+{
+    cb_perf_followed(count->perf);
+}
+
+/* ---- retreat ---- */
+
+enum cb_count_retreat cb_count_retreat(struct cb_count *count, char *ret_why, size_t size)
+{
+    char name[CB_EVENT_NAME_SIZE];
+    struct cb_err err = {0};
+
+    if (count->bpf) {
+        (void)snprintf(ret_why, size, "BPF counts no more cgroups");
+        return CB_COUNT_STAYS;
+    }
+    if (strcmp(count->options.wanted, "auto") == 0 && !count->bpf_refused) {
+        if (open_bpf(count, &count->options, &err) == 0) {
+            (void)snprintf(ret_why, size, "descriptors have run out: counting by bpf from now on");
+            (void)snprintf(count->reason, sizeof(count->reason), "bpf: descriptors ran out");
+            return CB_COUNT_BY_BPF;
+        }
+        count->bpf_refused = true;
+    }
+    if (!cb_perf_drop_event(count->perf, name)) {
+        (void)snprintf(ret_why, size,
+                       "descriptors have run out (ulimit -Hn, LimitNOFILE=): of further containers "
+                       "only the CPU time is known");
+        return CB_COUNT_STAYS;
+    }
+    (void)snprintf(ret_why, size,
+                   "descriptors have run out (ulimit -Hn, LimitNOFILE=): %s is not counted any "
+                   "more%s%s",
+                   name, *err.text ? "; bpf: " : "", err.text);
+    return CB_COUNT_FEWER_EVENTS;
+}
+
+static size_t n_counts(const struct cb_count *count)
+{
+    return count->options.topology->n_sockets * cb_perf_n_events(count->perf);
+}
+
+static size_t n_times(const struct cb_count *count)
+{
+    return count->options.topology->n_sockets * cb_perf_n_groups(count->perf);
+}
+
+int cb_count_target_move(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
+                         struct cb_err *err)
+{
+    size_t counts = n_counts(count);
+    size_t times = n_times(count);
+    cb_auto_free uint64_t *carried = calloc(counts + 2 * times, sizeof(*carried));
+    int r;
+
+    if (!carried)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    r = cb_bpf_target_open(count->bpf, cgroup_fd, &target->bpf, err);
+    if (r < 0)
+        return r;
+    /* nothing between the two: what runs now is in the one or in the other */
+    (void)!cb_perf_target_read(count->perf, target->perf, UINT64_MAX, carried, carried + counts,
+                               carried + counts + times, NULL);
+    target->perf = cb_perf_target_close(count->perf, target->perf);
+    target->carried = cb_take(carried);
+    return 0;
+}
+
+static void add_up(uint64_t *sums, const uint64_t *more, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sums[i] += more[i];
+}
+
+static void add_carried(struct cb_count *count, struct cb_count_target *target, uint64_t *counts,
+                        uint64_t *enabled_ns, uint64_t *running_ns)
+{
+    add_up(counts, target->carried, n_counts(count));
+    add_up(enabled_ns, target->carried + n_counts(count), n_times(count));
+    add_up(running_ns, target->carried + n_counts(count) + n_times(count), n_times(count));
+    free(target->carried);
+    target->carried = NULL;
+}
+
+/* ---- reading ---- */
 
 int cb_count_begin(struct cb_count *count, struct cb_err *err)
 {
@@ -170,7 +281,7 @@ int cb_count_begin(struct cb_count *count, struct cb_err *err)
     int r;
 
     if (!count->bpf)
-        return 0;
+        return cb_perf_sweep(count->perf, err);
     r = cb_bpf_flush(count->bpf, err);
     lost = cb_bpf_lost_children(count->bpf);
     if (r == 0 && lost > count->lost_children)
@@ -191,5 +302,7 @@ int cb_count_read(struct cb_count *count, struct cb_count_target *target, uint64
         return cb_perf_target_read(count->perf, perf, tick_ns, counts, enabled_ns, running_ns, err);
     assert(target);
     cb_bpf_target_read(count->bpf, target->bpf, tick_ns, counts, enabled_ns, running_ns);
+    if (target->carried)
+        add_carried(count, target, counts, enabled_ns, running_ns);
     return 0;
 }

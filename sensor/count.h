@@ -4,9 +4,11 @@
  *
  * perf     events for each cgroup and CPU (perf.h): a descriptor for every cgroup, CPU and event.
  * bpf      one set of events for each CPU, read at each cgroup switch (count_bpf.h): no
- * descriptors, a cheaper tick and switch; needs CAP_BPF and a kernel with BTF. auto     perf,
- * unless its descriptors would not suffice for the containers that are there and a few more;
- * cb_count_reason() says which and why. Threads  one object belongs to one thread.
+ *          descriptors, a cheaper tick and switch; needs CAP_BPF and a kernel with BTF.
+ * auto     perf, unless its descriptors would not suffice for the containers that are there and a
+ *          few more; cb_count_reason() says which and why.
+ * Retreat  when descriptors run out later: to bpf (with auto), then to fewer events.
+ * Threads  one object belongs to one thread.
  */
 #ifndef CB_SENSOR_COUNT_H
 #define CB_SENSOR_COUNT_H
@@ -49,6 +51,27 @@ int cb_count_target_open(struct cb_count *count, int cgroup_fd, struct cb_count_
                          struct cb_err *err) cb_must_check;
 struct cb_count_target *cb_count_target_close(struct cb_count *count,
                                               struct cb_count_target *target);
+
+/* CPUs came or went, or are stuck (perf.h): after a read each target follows, the machine (NULL)
+ * first; then cb_count_followed(). @cgroup_fd: the target's directory, -1 when it is gone. */
+bool cb_count_is_stuck(const struct cb_count *count);
+int cb_count_target_follow(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
+                           struct cb_err *err) cb_must_check;
+void cb_count_followed(struct cb_count *count);
+
+enum cb_count_retreat {
+    CB_COUNT_STAYS,        /* nothing is left to give up */
+    CB_COUNT_BY_BPF,       /* now: every target must be moved */
+    CB_COUNT_FEWER_EVENTS, /* indexes of events and groups have changed */
+};
+
+/* Descriptors have run out: take one step back. @ret_why: one line for people. */
+enum cb_count_retreat cb_count_retreat(struct cb_count *count, char *ret_why, size_t size);
+
+/* After CB_COUNT_BY_BPF: count the target by bpf from now on. What perf has counted since the last
+ * read comes with the next one. After an error it is counted as before. */
+int cb_count_target_move(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
+                         struct cb_err *err) cb_must_check;
 
 /* Once for each tick, before the targets are read. An error says what may be counted wrongly in it;
  * the targets can be read all the same. */

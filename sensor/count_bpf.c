@@ -48,7 +48,8 @@ struct cb_bpf {
 
 struct cb_bpf_target {
     uint32_t slot;
-    uint64_t before[]; /* [cpu index][word]: the record as last read */
+    uint32_t n_cpus;  /* in `before` */
+    uint64_t *before; /* [cpu index][word]: the record as last read */
 };
 
 static char last_complaint[256]; /* libbpf's, for the error text; opening is one thread's */
@@ -147,20 +148,29 @@ static int configure(struct cb_bpf *bpf, int hierarchy_id)
     return r;
 }
 
+/* Those of the CPUs that are online. */
 static int give_events(struct cb_bpf *bpf, const struct cb_perf *perf,
                        const struct cb_perf_target *machine)
 {
     int map = bpf_map__fd(bpf->program->maps.events);
 
     for (uint32_t c = 0; c < bpf->topology->n_cpus; c++)
-        for (size_t e = 0; e < bpf->n_events; e++) {
+        for (size_t e = 0; e < bpf->n_events && cb_topology_is_online(bpf->topology, c); e++) {
             uint32_t key = bpf->topology->cpus[c] * (uint32_t)bpf->n_events + (uint32_t)e;
             int fd = cb_perf_target_fd(perf, machine, c, e);
 
-            if (bpf_map_update_elem(map, &key, &fd, BPF_ANY) < 0)
+            if (fd >= 0 && bpf_map_update_elem(map, &key, &fd, BPF_ANY) < 0)
                 return -errno;
         }
     return 0;
+}
+
+int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
+                  const struct cb_perf_target *machine, struct cb_err *err)
+{
+    int r = give_events(bpf, perf, machine);
+
+    return r < 0 ? bpf_failed(err, r, "cannot give the counters to BPF") : 0;
 }
 
 static int map_records(struct cb_bpf *bpf)
@@ -253,7 +263,7 @@ int cb_bpf_flush(struct cb_bpf *bpf, struct cb_err *err)
     for (uint32_t c = 0; c < bpf->topology->n_cpus; c++) {
         LIBBPF_OPTS(bpf_test_run_opts, options, .flags = BPF_F_TEST_RUN_ON_CPU,
                     .cpu = bpf->topology->cpus[c]);
-        int r = bpf_prog_test_run_opts(fd, &options);
+        int r = cb_topology_is_online(bpf->topology, c) ? bpf_prog_test_run_opts(fd, &options) : 0;
 
         if (r < 0)
             result = cb_err_set(err, -r, "BPF: cannot bring in what runs on CPU %u: %s",
@@ -334,37 +344,66 @@ static void read_record(const uint64_t *record, size_t n_words, uint64_t *ret_wo
     for (;;) {
         uint64_t seq = __atomic_load_n(&record[0], __ATOMIC_ACQUIRE);
 
+        /* acquire: the second look at the sequence number comes after all of them */
         for (size_t i = 1; i < n_words; i++)
-            ret_words[i] = __atomic_load_n(&record[i], __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            ret_words[i] = __atomic_load_n(&record[i], __ATOMIC_ACQUIRE);
         ret_words[0] = seq;
         if (!(seq & 1) && __atomic_load_n(&record[0], __ATOMIC_RELAXED) == seq)
             return;
     }
 }
 
+static void free_target(struct cb_bpf_target *target)
+{
+    free(target->before);
+    free(target);
+}
+
+/* Room for every CPU of the topology; a new one has counted nothing for any slot. */
+static int make_room(const struct cb_bpf *bpf, struct cb_bpf_target *target)
+{
+    size_t n_words = CB_BPF_WORDS(bpf->n_groups, bpf->n_events);
+    uint32_t n = bpf->topology->n_cpus;
+    uint64_t *more;
+
+    if (n == target->n_cpus)
+        return 0;
+    more = realloc(target->before, n * n_words * sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    memset(more + target->n_cpus * n_words, 0, (n - target->n_cpus) * n_words * sizeof(*more));
+    target->before = more;
+    target->n_cpus = n;
+    return 0;
+}
+
 int cb_bpf_target_open(struct cb_bpf *bpf, int cgroup_fd, struct cb_bpf_target **ret_target,
                        struct cb_err *err)
 {
     size_t n_words = CB_BPF_WORDS(bpf->n_groups, bpf->n_events);
-    size_t n = bpf->topology->n_cpus * n_words;
-    cb_auto_free struct cb_bpf_target *target = calloc(1, sizeof(*target) + n * sizeof(uint64_t));
-    int r;
+    struct cb_bpf_target *target = calloc(1, sizeof(*target));
+    int r = target ? make_room(bpf, target) : -ENOMEM;
 
-    if (!target)
+    if (r < 0) {
+        free(target);
         return cb_err_set(err, ENOMEM, "out of memory");
+    }
     target->slot = take_slot(bpf);
-    if (target->slot == 0)
-        return cb_err_set(err, ENOSPC, "BPF counts %d cgroups at most", CB_BPF_SLOTS - 1);
-    for (uint32_t c = 0; c < bpf->topology->n_cpus; c++)
+    if (target->slot == 0) {
+        r = cb_err_set(err, ENOSPC, "BPF counts %d cgroups at most", CB_BPF_SLOTS - 1);
+        free_target(target);
+        return r;
+    }
+    for (uint32_t c = 0; c < target->n_cpus; c++)
         read_record(record_of(bpf, bpf->topology->cpus[c], target->slot), n_words,
                     target->before + c * n_words);
     r = register_all(bpf, cgroup_fd, target->slot, 0);
     if (r < 0) {
         bpf->slots[target->slot] = SLOT_FREE;
+        free_target(target);
         return cb_err_set(err, -r, "BPF: cannot register the cgroup: %s", strerror(-r));
     }
-    *ret_target = cb_take(target);
+    *ret_target = target;
     return 0;
 }
 
@@ -374,7 +413,7 @@ struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_targ
         return NULL;
     bpf->slots[target->slot] = SLOT_COOLING;
     bpf->n_cooling++;
-    free(target);
+    free_target(target);
     return NULL;
 }
 
@@ -411,7 +450,8 @@ void cb_bpf_target_read(struct cb_bpf *bpf, struct cb_bpf_target *target, uint64
     memset(counts, 0, t->n_sockets * bpf->n_events * sizeof(*counts));
     memset(enabled_ns, 0, t->n_sockets * bpf->n_groups * sizeof(*enabled_ns));
     memset(running_ns, 0, t->n_sockets * bpf->n_groups * sizeof(*running_ns));
-    for (uint32_t c = 0; c < t->n_cpus; c++)
+    (void)make_room(bpf, target); /* without memory those that came are left out */
+    for (uint32_t c = 0; c < target->n_cpus; c++)
         add_cpu(bpf, record_of(bpf, t->cpus[c], target->slot), target->before + c * n_words,
                 tick_ns, counts + t->socket[c] * bpf->n_events,
                 enabled_ns + t->socket[c] * bpf->n_groups,
@@ -438,6 +478,13 @@ struct cb_bpf *cb_bpf_close(struct cb_bpf *bpf)
 int cb_bpf_flush(struct cb_bpf *bpf, struct cb_err *err)
 {
     (void)bpf;
+    return cb_err_set(err, ENOTSUP, "built without BPF");
+}
+
+int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
+                  const struct cb_perf_target *machine, struct cb_err *err)
+{
+    (void)bpf, (void)perf, (void)machine;
     return cb_err_set(err, ENOTSUP, "built without BPF");
 }
 

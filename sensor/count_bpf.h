@@ -33,6 +33,10 @@ int cb_bpf_open(int root_fd, const struct cb_topology *topology, struct cb_perf 
                 struct cb_err *err) cb_must_check;
 struct cb_bpf *cb_bpf_close(struct cb_bpf *bpf);
 
+/* After the machine's target followed the CPUs: count with its new descriptors. */
+int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
+                  const struct cb_perf_target *machine, struct cb_err *err) cb_must_check;
+
 /* Count what ran until now: once for each tick, before the targets are read. */
 int cb_bpf_flush(struct cb_bpf *bpf, struct cb_err *err) cb_must_check;
 

@@ -433,3 +433,162 @@ int cb_event_resolve_machine(int root_fd, enum cb_cpu_vendor vendor, const char 
 
     return resolve(&l, name, attempt, ret_event, err);
 }
+
+/* ---- hybrid CPUs ---- */
+
+/* What sysfs calls the kernel's generic events, where that is another name. */
+static const char *sysfs_name(const char *name)
+{
+    if (strcasecmp(name, "cycles") == 0)
+        return "cpu-cycles";
+    return strcasecmp(name, "branches") == 0 ? "branch-instructions" : name;
+}
+
+/* Bring an event of "the CPU" to one of its PMUs: generic ones carry its type beside their number
+ * (PERF_PMU_CAP_EXTENDED_HW_TYPE, Linux 5.13), raw ones are its own. */
+static int move_to_pmu(const struct lookup *l, const char *pmu, struct cb_event *event,
+                       struct cb_err *err)
+{
+    struct cb_event on = {0};
+    int r;
+
+    if (event->type != PERF_TYPE_HARDWARE && event->type != PERF_TYPE_HW_CACHE &&
+        event->type != PERF_TYPE_RAW)
+        return cb_err_set(err, EXDEV, "it is not an event of core PMUs");
+    r = read_type(l, pmu, &on, err);
+    if (r < 0)
+        return r;
+    if (event->type == PERF_TYPE_RAW)
+        event->type = on.type;
+    else
+        event->config |= (uint64_t)on.type << 32;
+    (void)snprintf(event->pmu, sizeof(event->pmu), "%s", pmu);
+    return 0;
+}
+
+static int resolve_core_by(const struct lookup *l, const char *pmu, const char *name, int kind,
+                           struct cb_event *event, struct cb_err *err)
+{
+    int r;
+
+    if (kind == 0)
+        return from_pmu(l, pmu, sysfs_name(name), event, err);
+    r = kind == 1   ? from_raw(name, event, err)
+        : kind == 2 ? from_known(l, name, event, err)
+                    : from_libpfm(l, name, event, err);
+    return r < 0 ? r : move_to_pmu(l, pmu, event, err);
+}
+
+int cb_event_resolve_core(int root_fd, enum cb_cpu_vendor vendor, const char *pmu, const char *name,
+                          unsigned attempt, struct cb_event *ret_event, struct cb_err *err)
+{
+    const struct lookup l = {.root_fd = root_fd, .vendor = vendor};
+    bool by_pmu = strchr(name, '/') != NULL;
+    size_t n = strlen(pmu);
+    unsigned found = 0;
+
+    if (strlen(name) >= CB_EVENT_NAME_SIZE)
+        return cb_err_set(err, EINVAL, "the event name '%.40s...' is too long", name);
+    if (by_pmu && (strncmp(name, pmu, n) != 0 || name[n] != '/'))
+        return cb_err_set(err, EXDEV, "'%s' is of another PMU", name);
+    if (by_pmu)
+        return resolve(&l, name, attempt, ret_event, err);
+    for (int kind = 0; kind < 4; kind++) {
+        struct cb_event event = {0};
+        int r = resolve_core_by(&l, pmu, name, kind, &event, err);
+
+        if (r == -EXDEV)
+            return r;
+        if (r < 0 || found++ < attempt)
+            continue;
+        (void)snprintf(event.name, sizeof(event.name), "%s", name);
+        *ret_event = event;
+        return 0;
+    }
+    return cb_err_set(err, ENOENT, "%s '%s'", found ? "no further encoding of" : "unknown event",
+                      name);
+}
+
+bool cb_event_is_core(int root_fd, enum cb_cpu_vendor vendor, const struct cb_event_core_pmus *pmus,
+                      const char *name)
+{
+    for (size_t i = 0; i < pmus->n; i++) {
+        struct cb_event event;
+
+        if (cb_event_resolve_core(root_fd, vendor, pmus->at[i].name, name, 0, &event, NULL) !=
+            -EXDEV)
+            return true;
+    }
+    return false;
+}
+
+/* Puts it into the list when it counts some of the CPUs only. */
+static int add_core_pmu(int root_fd, const char *name, struct cb_event_core_pmus *pmus)
+{
+    char path[512];
+    char text[4096];
+    size_t count;
+    uint8_t *cpus;
+
+    (void)snprintf(path, sizeof(path), DEVICES "/%s/cpus", name);
+    if (pmus->n == CB_EVENT_MAX_CORE_PMUS || strlen(name) >= CB_EVENT_PMU_SIZE ||
+        cb_fsread_text(root_fd, path, text, sizeof(text), NULL) < 0)
+        return 0;
+    cpus = calloc(CB_FRAME_MAX_CPUS, 1);
+    if (!cpus)
+        return -ENOMEM;
+    if (cb_parse_cpulist(text, cpus, CB_FRAME_MAX_CPUS, &count) < 0 || count == 0) {
+        free(cpus);
+        return 0;
+    }
+    (void)snprintf(pmus->at[pmus->n].name, sizeof(pmus->at[0].name), "%s", name);
+    pmus->at[pmus->n++].cpus = cpus;
+    return 0;
+}
+
+static uint32_t first_cpu(const uint8_t *cpus)
+{
+    uint32_t cpu = 0;
+
+    while (cpu < CB_FRAME_MAX_CPUS && !cpus[cpu])
+        cpu++;
+    return cpu;
+}
+
+static int by_first_cpu(const void *a, const void *b)
+{
+    const struct cb_event_core_pmu *x = a;
+    const struct cb_event_core_pmu *y = b;
+    uint32_t i = first_cpu(x->cpus);
+    uint32_t k = first_cpu(y->cpus);
+
+    return i < k ? -1 : i > k;
+}
+
+void cb_event_core_pmus_fini(struct cb_event_core_pmus *pmus)
+{
+    for (size_t i = 0; i < pmus->n; i++)
+        free(pmus->at[i].cpus);
+    pmus->n = 0;
+}
+
+int cb_event_core_pmus(int root_fd, struct cb_event_core_pmus *ret_pmus, struct cb_err *err)
+{
+    cb_auto_close int fd = openat(root_fd, DEVICES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    int r = 0;
+
+    ret_pmus->n = 0;
+    if (!dir)
+        return 0; /* then there is nothing to choose from */
+    (void)cb_take_fd(fd);
+    for (struct dirent *e; r >= 0 && (e = readdir(dir));)
+        r = e->d_name[0] == '.' ? 0 : add_core_pmu(root_fd, e->d_name, ret_pmus);
+    (void)closedir(dir);
+    if (r < 0 || ret_pmus->n < 2)
+        cb_event_core_pmus_fini(ret_pmus);
+    if (r < 0)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    qsort(ret_pmus->at, ret_pmus->n, sizeof(ret_pmus->at[0]), by_first_cpu);
+    return 0;
+}

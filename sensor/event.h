@@ -19,6 +19,7 @@
 #define CB_SENSOR_EVENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/cleanup.h"
@@ -49,6 +50,32 @@ int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, u
 int cb_event_resolve_machine(int root_fd, enum cb_cpu_vendor vendor, const char *name,
                              unsigned attempt, struct cb_event *ret_event,
                              struct cb_err *err) cb_must_check;
+
+/* PMUs that count some of the CPUs only (they have a file `cpus`), in the order of their first CPU;
+ * none where there are fewer than two. */
+#define CB_EVENT_MAX_CORE_PMUS 8
+
+struct cb_event_core_pmu {
+    char name[CB_EVENT_PMU_SIZE];
+    uint8_t *cpus; /* [CB_FRAME_MAX_CPUS] by CPU number */
+};
+struct cb_event_core_pmus {
+    size_t n;
+    struct cb_event_core_pmu at[CB_EVENT_MAX_CORE_PMUS];
+};
+int cb_event_core_pmus(int root_fd, struct cb_event_core_pmus *ret_pmus,
+                       struct cb_err *err) cb_must_check;
+void cb_event_core_pmus_fini(struct cb_event_core_pmus *pmus);
+
+/* The @attempt-th encoding of @name for the core PMU @pmu. -EXDEV: it is no event of core PMUs, or
+ * names another one. */
+int cb_event_resolve_core(int root_fd, enum cb_cpu_vendor vendor, const char *pmu, const char *name,
+                          unsigned attempt, struct cb_event *ret_event,
+                          struct cb_err *err) cb_must_check;
+
+/* Is @name an event of any core PMU, or of none that we know? */
+bool cb_event_is_core(int root_fd, enum cb_cpu_vendor vendor, const struct cb_event_core_pmus *pmus,
+                      const char *name);
 
 /* Set the bits of @value in the word that a sysfs format describes: "config:0-7,32-35",
  * "config1:0". -EINVAL: not such a description; -ERANGE: @value has more bits. */

@@ -40,8 +40,11 @@ static void pick_events(struct cb_machine *m)
 static int start(struct cb_machine *m, int root_fd, struct cb_err *err)
 {
     static const char *const lists[] = {LIST};
-    const struct cb_perf_options options = {
-        .root_fd = root_fd, .topology = m->topology, .n_lists = 1, .lists = lists};
+    const struct cb_perf_options options = {.root_fd = root_fd,
+                                            .topology = m->topology,
+                                            .n_lists = 1,
+                                            .lists = lists,
+                                            .reading_by = CB_PERF_BY_CALLER};
     size_t sockets = m->topology->n_sockets;
     int r = cb_perf_open(&options, &m->perf, err);
 
@@ -93,6 +96,15 @@ struct cb_machine *cb_machine_close(struct cb_machine *machine)
 size_t cb_machine_n(const struct cb_machine *machine)
 {
     return machine->target ? machine->n_events * machine->topology->n_sockets : 0;
+}
+
+int cb_machine_follow(struct cb_machine *machine, struct cb_err *err)
+{
+    int r = machine->target ? cb_perf_target_follow(machine->perf, machine->target, -1, err) : 0;
+
+    if (machine->perf)
+        cb_perf_followed(machine->perf);
+    return r;
 }
 
 size_t cb_machine_read(struct cb_machine *machine, struct cb_frame_counter *ret_counters,

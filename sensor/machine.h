@@ -30,6 +30,9 @@ struct cb_machine *cb_machine_close(struct cb_machine *machine);
 /* Most entries a read can give. */
 size_t cb_machine_n(const struct cb_machine *machine);
 
+/* As cb_perf_target_follow(), after the topology changed. */
+int cb_machine_follow(struct cb_machine *machine, struct cb_err *err) cb_must_check;
+
 /* What was counted since the last read into @ret_counters[cb_machine_n()]; returns how many. */
 size_t cb_machine_read(struct cb_machine *machine, struct cb_frame_counter *ret_counters,
                        struct cb_gaps *gaps);

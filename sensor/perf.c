@@ -14,31 +14,9 @@
 #include <unistd.h>
 
 #include "lib/err.h"
+#include "sensor/perf_private.h"
 
-#define DEFAULT_HARDWARE "cycles,ref-cycles,instructions,LLC_MISSES"
-#define DEFAULT_SOFTWARE "cpu-clock,context-switches,msr/tsc/"
-#define CPU_CLOCK "cpu-clock"
-
-struct cb_perf {
-    const struct cb_topology *topology;
-    size_t n_events;
-    size_t n_groups;
-    int cpu_clock;
-    struct cb_event events[CB_FRAME_MAX_EVENTS]; /* those of one group lie together */
-    size_t group_first[CB_FRAME_MAX_GROUPS];
-    size_t group_size[CB_FRAME_MAX_GROUPS];
-    uint64_t fds_used;
-    struct cb_perf_reading reading; /* buffer of target_read */
-    struct cb_perf_cpus cpus;       /* NULLs: not kept */
-};
-
-struct cb_perf_target {
-    int *fds;         /* [cpu index * n_events + event]; a group's first is its leader */
-    uint64_t *before; /* [cpu index][group]: enabled, running, values */
-    size_t words;     /* of `before` for one CPU */
-};
-
-static int event_open(const struct cb_event *event, int cgroup_fd, uint32_t cpu, int leader_fd)
+int cb_perf_event_open(const struct cb_event *event, int cgroup_fd, uint32_t cpu, int leader_fd)
 {
     struct perf_event_attr attr = {
         .size = sizeof(attr),
@@ -56,7 +34,7 @@ static int event_open(const struct cb_event *event, int cgroup_fd, uint32_t cpu,
     return fd < 0 ? -errno : (int)fd;
 }
 
-static int no_rights(struct cb_err *err)
+int cb_perf_no_rights(struct cb_err *err)
 {
     return cb_err_set(err, EACCES,
                       "no right to count events: run as root or give the program CAP_PERFMON "
@@ -64,7 +42,7 @@ static int no_rights(struct cb_err *err)
                       "kernel.perf_event_paranoid to 0 (sysctl kernel.perf_event_paranoid=0)");
 }
 
-static bool is_about_rights(int r)
+bool cb_perf_is_about_rights(int r)
 {
     return r == -EACCES || r == -EPERM;
 }
@@ -72,10 +50,10 @@ static bool is_about_rights(int r)
 int cb_perf_probe(int cgroup_fd, uint32_t cpu, struct cb_err *err)
 {
     const struct cb_event clock = {.type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_CPU_CLOCK};
-    cb_auto_close int fd = event_open(&clock, cgroup_fd, cpu, -1);
+    cb_auto_close int fd = cb_perf_event_open(&clock, cgroup_fd, cpu, -1);
 
-    if (is_about_rights(fd))
-        return no_rights(err);
+    if (cb_perf_is_about_rights(fd))
+        return cb_perf_no_rights(err);
     if (fd < 0)
         return cb_err_set(err, -fd, "perf_event_open: %s", strerror(-fd));
     return 0;
@@ -97,174 +75,33 @@ uint64_t cb_perf_raise_limit(void)
     return limit.rlim_cur;
 }
 
-/* ---- choosing the events ---- */
-
-/* The events of one list as far as they are chosen: the leaders' descriptors on the first CPU. */
-struct trial {
-    int fds[CB_FRAME_MAX_EVENTS];
-    int leader;
-};
-
-static void trial_end(struct cb_perf *perf, struct trial *trial)
-{
-    for (size_t i = 0; i < perf->n_events; i++)
-        if (trial->fds[i] >= 0)
-            (void)close(trial->fds[i]);
-}
-
-static int add_event(struct cb_perf *perf, struct trial *trial, const struct cb_event *event,
-                     bool new_group, int fd)
-{
-    if (perf->n_events == CB_FRAME_MAX_EVENTS ||
-        (new_group && perf->n_groups == CB_FRAME_MAX_GROUPS)) {
-        (void)close(fd);
-        return -ENOSPC;
-    }
-    if (new_group) {
-        perf->group_first[perf->n_groups++] = perf->n_events;
-        trial->leader = fd;
-    }
-    perf->events[perf->n_events] = *event;
-    perf->events[perf->n_events].group = (uint8_t)(perf->n_groups - 1);
-    perf->group_size[perf->n_groups - 1]++;
-    trial->fds[perf->n_events++] = fd;
-    return 0;
-}
-
-/* Open @event in the current group, else alone as the first of a new one. */
-static int try_event(struct cb_perf *perf, struct trial *trial, const struct cb_event *event,
-                     bool may_split)
-{
-    uint32_t cpu = perf->topology->cpus[0];
-    int fd = trial->leader >= 0 ? event_open(event, -1, cpu, trial->leader) : -EINVAL;
-    bool new_group = fd < 0;
-
-    if (fd < 0 && (may_split || trial->leader < 0))
-        fd = event_open(event, -1, cpu, -1);
-    return fd < 0 ? fd : add_event(perf, trial, event, new_group, fd);
-}
-
-/* Take the first encoding of @name that opens. -ENOENT: the CPU or the kernel lacks it. */
-static int choose_event(struct cb_perf *perf, const struct cb_perf_options *options,
-                        struct trial *trial, const char *name, struct cb_err *err)
-{
-    int opened = -ENOENT;
-
-    for (unsigned attempt = 0;; attempt++) {
-        struct cb_event event;
-        int r = (options->machine_only ? cb_event_resolve_machine : cb_event_resolve)(
-            options->root_fd, perf->topology->vendor, name, attempt, &event, err);
-
-        if (r < 0 && attempt > 0)
-            return cb_err_set(err, ENOENT, "this CPU or kernel cannot count it%s: %s",
-                              trial->leader >= 0 && options->strict ? " beside those before it"
-                                                                    : "",
-                              strerror(-opened));
-        if (r < 0)
-            return r;
-        opened = try_event(perf, trial, &event, !options->strict);
-        if (opened == 0)
-            return 0;
-        if (opened == -ENOSPC)
-            return cb_err_set(err, ENOSPC, "too many events");
-        if (is_about_rights(opened))
-            return no_rights(err);
-    }
-}
-
-static bool has_event(const struct cb_perf *perf, const char *name)
-{
-    for (size_t i = 0; i < perf->n_events; i++)
-        if (strcmp(perf->events[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-static int choose_list(struct cb_perf *perf, const struct cb_perf_options *options,
-                       struct trial *trial, const char *list, struct cb_err *err)
-{
-    char name[CB_EVENT_NAME_SIZE];
-    int r;
-
-    trial->leader = -1;
-    for (const char *p = list; (r = cb_event_next_name(&p, name)) > 0;) {
-        struct cb_err why = {0};
-
-        if (has_event(perf, name))
-            continue;
-        r = choose_event(perf, options, trial, name, &why);
-        if (r == -EACCES || r == -ENOSPC || (r < 0 && options->strict)) {
-            if (err)
-                *err = why;
-            return options->strict ? cb_err_prefix(err, r, "event '%s'", name) : r;
-        }
-        if (r < 0 && options->gaps) {
-            char source[CB_EVENT_NAME_SIZE + 8];
-
-            (void)snprintf(source, sizeof(source), "event:%s", name);
-            cb_gaps_add_standing(options->gaps, source, "left out: %s", why.text);
-        }
-    }
-    if (r < 0)
-        return cb_err_set(err, EINVAL, "'%.80s' is not a list of events", list);
-    return 0;
-}
-
-/* Has this CPU a counter for cycles that we may use? */
-static int has_hardware(struct cb_perf *perf, struct cb_err *err)
-{
-    const struct cb_event cycles = {.type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_CPU_CYCLES};
-    cb_auto_close int fd = event_open(&cycles, -1, perf->topology->cpus[0], -1);
-
-    if (is_about_rights(fd))
-        return no_rights(err);
-    return fd >= 0;
-}
-
-static int choose_all(struct cb_perf *perf, const struct cb_perf_options *options,
-                      struct trial *trial, struct cb_err *err)
-{
-    int r = 0;
-
-    if (options->n_lists == 0) {
-        r = has_hardware(perf, err);
-        if (r < 0)
-            return r;
-        r = choose_list(perf, options, trial, r ? DEFAULT_HARDWARE : DEFAULT_SOFTWARE, err);
-    }
-    for (size_t i = 0; r == 0 && i < options->n_lists; i++)
-        r = choose_list(perf, options, trial, options->lists[i], err);
-    if (r < 0 || options->strict || has_event(perf, CPU_CLOCK))
-        return r;
-    /* into the first group when it is the only one, so that one read gives all */
-    trial->leader = perf->n_groups == 1 ? trial->fds[0] : -1;
-    return choose_event(perf, options, trial, CPU_CLOCK, err);
-}
-
 int cb_perf_open(const struct cb_perf_options *options, struct cb_perf **ret_perf,
                  struct cb_err *err)
 {
-    cb_auto_free struct cb_perf *perf = calloc(1, sizeof(*perf));
-    struct trial trial = {.leader = -1};
+    struct cb_perf *perf = calloc(1, sizeof(*perf));
     int r;
 
     if (!perf)
         return cb_err_set(err, ENOMEM, "out of memory");
     perf->topology = options->topology;
-    r = choose_all(perf, options, &trial, err);
-    trial_end(perf, &trial);
-    if (r < 0)
+    perf->reading_by = options->reading_by;
+    r = cb_perf_choose(perf, options, err);
+    if (r < 0) {
+        (void)cb_perf_close(perf);
         return r;
-    perf->cpu_clock = -1;
-    for (size_t i = 0; i < perf->n_events; i++)
-        if (strcmp(perf->events[i].name, CPU_CLOCK) == 0)
-            perf->cpu_clock = (int)i;
-    *ret_perf = cb_take(perf);
+    }
+    *ret_perf = perf;
     return 0;
 }
 
 struct cb_perf *cb_perf_close(struct cb_perf *perf)
 {
+    if (!perf)
+        return NULL;
+    perf->readers = cb_perf_readers_stop(perf->readers);
+    for (size_t g = 0; g < perf->n_groups; g++)
+        free(perf->group_cpus[g]);
+    free(perf->stuck);
     free(perf);
     return NULL;
 }
@@ -291,14 +128,20 @@ int cb_perf_cpu_clock(const struct cb_perf *perf)
 
 /* ---- counting ---- */
 
+/* Not on a CPU that the group does not count, nor on one that has just gone: 0, and no descriptors.
+ */
 static int open_group(struct cb_perf *perf, int *fds, size_t group, int cgroup_fd, uint32_t cpu)
 {
     size_t first = perf->group_first[group];
     int leader = -1;
 
+    if (perf->group_cpus[group] && !perf->group_cpus[group][cpu])
+        return 0;
     for (size_t i = first; i < first + perf->group_size[group]; i++) {
-        int fd = event_open(&perf->events[i], cgroup_fd, cpu, leader);
+        int fd = cb_perf_event_open(&perf->events[i], cgroup_fd, cpu, leader);
 
+        if (leader < 0 && (fd == -ENODEV || fd == -ENXIO))
+            return 0;
         if (fd < 0)
             return fd;
         perf->fds_used++;
@@ -325,49 +168,119 @@ static int no_descriptors(size_t needed, struct cb_err *err)
                       needed);
 }
 
+static int open_cpu(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd, uint32_t c,
+                    struct cb_err *err)
+{
+    size_t needed = cb_topology_n_online(perf->topology) * perf->n_events;
+    uint32_t cpu = perf->topology->cpus[c];
+
+    for (size_t g = 0; g < perf->n_groups; g++) {
+        int r = open_group(perf, target->fds + c * perf->n_events, g, cgroup_fd, cpu);
+
+        if (cb_perf_is_about_rights(r))
+            return cb_perf_no_rights(err);
+        if (r == -EMFILE || r == -ENFILE)
+            return no_descriptors(needed, err);
+        if (r < 0)
+            return cb_err_set(err, -r, "cannot count on CPU %u: %s", cpu, strerror(-r));
+    }
+    return 0;
+}
+
+/* Siblings before their leader: closing a leader first makes each of them a leader. */
+static void close_cpu(struct cb_perf *perf, struct cb_perf_target *target, uint32_t c)
+{
+    int *fds = target->fds + c * perf->n_events;
+
+    for (size_t i = perf->n_events; i-- > 0;)
+        if (fds[i] >= 0) {
+            (void)close(cb_take_fd(fds[i]));
+            perf->fds_used--;
+        }
+    memset(target->before + c * target->words, 0, target->words * sizeof(*target->before));
+    if (target->status)
+        memset(target->status + c * perf->n_groups, 0, perf->n_groups * sizeof(*target->status));
+}
+
+static bool is_read_by_cpus(const struct cb_perf *perf)
+{
+    return perf->reading_by == CB_PERF_BY_CPUS ||
+           (perf->reading_by == CB_PERF_BY_NEED && perf->topology->n_cpus > CB_PERF_PLAIN_CPUS);
+}
+
+/* The new elements are zeros. */
+static int grow_array(void *at, size_t old, size_t count, size_t size)
+{
+    void **array = at;
+    void *more = calloc(count, size);
+
+    if (!more)
+        return -ENOMEM;
+    if (old)
+        memcpy(more, *array, old * size);
+    free(*array);
+    *array = more;
+    return 0;
+}
+
+/* Room for every CPU of the topology. */
+static int make_room(const struct cb_perf *perf, struct cb_perf_target *t, struct cb_err *err)
+{
+    size_t old = t->n_cpus;
+    size_t n = perf->topology->n_cpus;
+    size_t events = perf->n_events;
+    size_t groups = perf->n_groups;
+
+    if (n == old)
+        return 0;
+    if (grow_array(&t->fds, old * events, n * events, sizeof(*t->fds)) < 0 ||
+        grow_array(&t->before, old * t->words, n * t->words, sizeof(*t->before)) < 0 ||
+        (is_read_by_cpus(perf) &&
+         (grow_array(&t->now, t->now ? old * t->words : 0, n * t->words, sizeof(*t->now)) < 0 ||
+          grow_array(&t->status, t->status ? old * groups : 0, n * groups, sizeof(*t->status)) <
+              0)))
+        return cb_err_set(err, ENOMEM, "out of memory");
+    for (size_t i = old * events; i < n * events; i++)
+        t->fds[i] = -1;
+    t->n_cpus = (uint32_t)n;
+    return 0;
+}
+
+static void chain(struct cb_perf *perf, struct cb_perf_target *target)
+{
+    target->next = perf->targets;
+    target->link = &perf->targets;
+    if (target->next)
+        target->next->link = &target->next;
+    perf->targets = target;
+}
+
 static int open_all(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
                     struct cb_err *err)
 {
-    const struct cb_topology *t = perf->topology;
-    size_t needed = t->n_cpus * perf->n_events;
+    size_t needed = cb_topology_n_online(perf->topology) * perf->n_events;
+    int r = make_room(perf, target, err);
 
-    if (perf->fds_used + needed > fd_budget())
-        return no_descriptors(needed, err);
-    for (uint32_t c = 0; c < t->n_cpus; c++)
-        for (size_t g = 0; g < perf->n_groups; g++) {
-            int r = open_group(perf, target->fds + c * perf->n_events, g, cgroup_fd, t->cpus[c]);
-
-            if (is_about_rights(r))
-                return no_rights(err);
-            if (r == -EMFILE || r == -ENFILE)
-                return no_descriptors(needed, err);
-            if (r < 0)
-                return cb_err_set(err, -r, "cannot count on CPU %u: %s", t->cpus[c], strerror(-r));
-        }
-    return 0;
+    if (r == 0 && perf->fds_used + needed > fd_budget())
+        r = no_descriptors(needed, err);
+    for (uint32_t c = 0; r == 0 && c < target->n_cpus; c++)
+        if (cb_topology_is_online(perf->topology, c))
+            r = open_cpu(perf, target, cgroup_fd, c, err);
+    return r;
 }
 
 int cb_perf_target_open(struct cb_perf *perf, int cgroup_fd, struct cb_perf_target **ret_target,
                         struct cb_err *err)
 {
-    size_t n_fds = perf->topology->n_cpus * perf->n_events;
     struct cb_perf_target *target = calloc(1, sizeof(*target));
-    int r = -ENOMEM;
+    int r;
 
     if (!target)
         return cb_err_set(err, ENOMEM, "out of memory");
     target->words = 2 * perf->n_groups + perf->n_events;
-    target->fds = calloc(n_fds, sizeof(*target->fds));
-    target->before = calloc(perf->topology->n_cpus * target->words, sizeof(*target->before));
-    if (target->fds && target->before) {
-        for (size_t i = 0; i < n_fds; i++)
-            target->fds[i] = -1;
-        r = open_all(perf, target, cgroup_fd, err);
-    } else {
-        (void)cb_err_set(err, ENOMEM, "out of memory");
-        free(target->fds);
-        target->fds = NULL;
-    }
+    target->is_machine = cgroup_fd < 0;
+    chain(perf, target);
+    r = open_all(perf, target, cgroup_fd, err);
     if (r < 0) {
         (void)cb_perf_target_close(perf, target);
         return r;
@@ -380,17 +293,165 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
 {
     if (!target)
         return NULL;
-    /* siblings before their leader: closing a leader first makes each of them a leader */
-    for (size_t i = target->fds ? perf->topology->n_cpus * perf->n_events : 0; i-- > 0;)
-        if (target->fds[i] >= 0) {
-            (void)close(target->fds[i]);
-            perf->fds_used--;
-        }
+    for (uint32_t c = 0; c < target->n_cpus; c++)
+        close_cpu(perf, target, c);
+    *target->link = target->next;
+    if (target->next)
+        target->next->link = target->link;
     free(target->fds);
     free(target->before);
+    free(target->now);
+    free(target->status);
     free(target);
     return NULL;
 }
+
+/* ---- CPUs that come and go ---- */
+
+static bool is_open(const struct cb_perf *perf, const struct cb_perf_target *target, uint32_t c)
+{
+    for (size_t i = 0; i < perf->n_events; i++)
+        if (target->fds[c * perf->n_events + i] >= 0)
+            return true;
+    return false;
+}
+
+bool cb_perf_is_stuck(const struct cb_perf *perf)
+{
+    return perf->stuck != NULL;
+}
+
+int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
+                          struct cb_err *err)
+{
+    const struct cb_topology *t = perf->topology;
+    int r = make_room(perf, target, err);
+
+    for (uint32_t c = 0; r == 0 && c < target->n_cpus; c++) {
+        bool stuck = perf->stuck && perf->stuck[c];
+
+        if (stuck || !cb_topology_is_online(t, c))
+            close_cpu(perf, target, c);
+        if (cb_topology_is_online(t, c) && !is_open(perf, target, c) &&
+            (target->is_machine || cgroup_fd >= 0)) {
+            r = open_cpu(perf, target, target->is_machine ? -1 : cgroup_fd, c, err);
+            if (r < 0)
+                close_cpu(perf, target, c);
+        }
+    }
+    return r;
+}
+
+void cb_perf_followed(struct cb_perf *perf)
+{
+    free(perf->stuck);
+    perf->stuck = NULL;
+}
+
+/* A machine-wide cpu-clock that stands still is one of a CPU that was offline meanwhile: the kernel
+ * takes its counters away and never gives them back. */
+static void notice_stuck(struct cb_perf *perf, uint32_t c)
+{
+    if (!cb_topology_is_online(perf->topology, c))
+        return;
+    if (!perf->stuck)
+        perf->stuck = calloc(CB_FRAME_MAX_CPUS, 1);
+    if (perf->stuck)
+        perf->stuck[c] = 1;
+}
+
+/* ---- fewer events ---- */
+
+/* The one to give up: of the last group that has more than its first; else the last group but the
+ * first and cpu-clock's. -1: none. */
+static int find_dispensable(const struct cb_perf *perf)
+{
+    for (size_t i = perf->n_events; i-- > 0;)
+        if ((int)i != perf->cpu_clock && i != perf->group_first[perf->events[i].group])
+            return (int)i;
+    for (size_t i = perf->n_events; i-- > 1;)
+        if ((int)i != perf->cpu_clock && perf->group_size[perf->events[i].group] == 1)
+            return (int)i;
+    return -1;
+}
+
+/* Take one element out of each of @n rows of @width: the rows move together. */
+static void squeeze(void *array, size_t size, size_t n, size_t width, size_t at)
+{
+    char *from = array;
+    char *to = array;
+
+    for (size_t row = 0; row < n; row++)
+        for (size_t i = 0; i < width; i++, from += size)
+            if (i != at) {
+                memmove(to, from, size);
+                to += size;
+            }
+}
+
+static void drop_from_target(struct cb_perf *perf, struct cb_perf_target *t, size_t event)
+{
+    size_t group = perf->events[event].group;
+    size_t at = 2 * (group + 1) + event;
+
+    for (uint32_t c = 0; c < t->n_cpus; c++) {
+        int fd = t->fds[c * perf->n_events + event];
+
+        if (fd >= 0) {
+            (void)close(fd);
+            perf->fds_used--;
+        }
+    }
+    squeeze(t->fds, sizeof(*t->fds), t->n_cpus, perf->n_events, event);
+    squeeze(t->before, sizeof(*t->before), t->n_cpus, t->words, at);
+    t->words--;
+    if (perf->group_size[group] == 1) { /* its times, too */
+        squeeze(t->before, sizeof(*t->before), t->n_cpus, t->words, at - 1);
+        squeeze(t->before, sizeof(*t->before), t->n_cpus, t->words - 1, at - 2);
+        t->words -= 2;
+    }
+    if (t->status) /* what a reader has left there is of another form now */
+        memset(t->status, 0, t->n_cpus * perf->n_groups * sizeof(*t->status));
+}
+
+static void drop_group(struct cb_perf *perf, size_t group)
+{
+    free(perf->group_cpus[group]);
+    perf->n_groups--;
+    for (size_t g = group; g < perf->n_groups; g++) {
+        perf->group_first[g] = perf->group_first[g + 1];
+        perf->group_size[g] = perf->group_size[g + 1];
+        perf->group_cpus[g] = perf->group_cpus[g + 1];
+    }
+    perf->group_cpus[perf->n_groups] = NULL;
+    for (size_t i = 0; i < perf->n_events; i++)
+        perf->events[i].group -= perf->events[i].group > group;
+}
+
+bool cb_perf_drop_event(struct cb_perf *perf, char ret_name[CB_EVENT_NAME_SIZE])
+{
+    int event = find_dispensable(perf);
+    size_t group;
+
+    if (event < 0)
+        return false;
+    group = perf->events[event].group;
+    memcpy(ret_name, perf->events[event].name, CB_EVENT_NAME_SIZE);
+    for (struct cb_perf_target *t = perf->targets; t; t = t->next)
+        drop_from_target(perf, t, (size_t)event);
+    perf->n_events--;
+    memmove(&perf->events[event], &perf->events[event + 1],
+            (perf->n_events - (size_t)event) * sizeof(perf->events[0]));
+    for (size_t g = 0; g < perf->n_groups; g++)
+        perf->group_first[g] -= perf->group_first[g] > (size_t)event;
+    perf->group_size[group]--;
+    if (perf->group_size[group] == 0)
+        drop_group(perf, group);
+    perf->cpu_clock -= perf->cpu_clock > event;
+    return true;
+}
+
+/* ---- reading ---- */
 
 int cb_perf_target_fd(const struct cb_perf *perf, const struct cb_perf_target *target,
                       uint32_t cpu_index, size_t event)
@@ -432,7 +493,7 @@ void cb_perf_add_delta(const struct cb_perf_reading *before, const struct cb_per
     *running_ns += running;
 }
 
-static int read_group(int fd, size_t n, struct cb_perf_reading *reading)
+int cb_perf_read_group(int fd, size_t n, struct cb_perf_reading *reading)
 {
     size_t size = offsetof(struct cb_perf_reading, values) + n * sizeof(reading->values[0]);
     ssize_t got = read(fd, reading, size);
@@ -460,25 +521,61 @@ static void keep_group(struct cb_perf *perf, size_t cpu, size_t group,
     perf->cpus.running_ns[cpu * perf->n_groups + group] = running_ns;
 }
 
+/* One group's reading into perf->reading: what a reader left, else now. */
+static int take_reading(struct cb_perf *perf, struct cb_perf_target *target, int fd, uint32_t cpu,
+                        size_t group, const uint64_t *words)
+{
+    int *status = target->status ? &target->status[cpu * perf->n_groups + group] : NULL;
+    size_t n = perf->group_size[group];
+    const uint64_t *now;
+    int r = status ? *status : 0;
+
+    if (r == 0)
+        return cb_perf_read_group(fd, n, &perf->reading);
+    *status = 0;
+    if (r < 0)
+        return r;
+    now = target->now + (words - target->before);
+    perf->reading.n = n;
+    perf->reading.enabled_ns = now[0];
+    perf->reading.running_ns = now[1];
+    memcpy(perf->reading.values, now + 2, n * sizeof(*now));
+    return 0;
+}
+
+/* Where a target's read adds up to. */
+struct sums {
+    uint64_t tick_ns;
+    uint64_t *counts, *enabled_ns, *running_ns;
+};
+
 /* Add what one group of one CPU counted since @words were written; they become the new reading. */
-static int add_group(struct cb_perf *perf, int fd, uint64_t *words, size_t cpu, size_t group,
-                     uint64_t tick_ns, uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns)
+static int add_group(struct cb_perf *perf, struct cb_perf_target *target, uint64_t *words,
+                     uint32_t cpu, size_t group, const struct sums *sums)
 {
     size_t n = perf->group_size[group];
+    size_t first = perf->group_first[group];
+    size_t socket = perf->topology->socket[cpu];
+    int fd = target->fds[cpu * perf->n_events + first];
     struct cb_perf_reading before;
     uint64_t enabled = 0, running = 0;
-    int r = read_group(fd, n, &perf->reading);
+    int r = fd < 0 ? -ENODEV : take_reading(perf, target, fd, cpu, group, words);
 
     if (r < 0 && perf->cpus.counts)
         keep_group(perf, cpu, group, NULL, 0, 0);
-    if (r < 0)
-        return r;
+    if (r < 0) /* a group that this CPU does not count, or a CPU that has gone, is no fault */
+        return fd < 0 || !cb_topology_is_online(perf->topology, cpu) ? 0 : r;
     before.enabled_ns = words[0];
     before.running_ns = words[1];
     memcpy(before.values, words + 2, n * sizeof(*words));
-    cb_perf_add_delta(&before, &perf->reading, tick_ns, counts, &enabled, &running);
-    *enabled_ns += enabled;
-    *running_ns += running;
+    if (target->is_machine && perf->cpu_clock >= (int)first && perf->cpu_clock < (int)(first + n) &&
+        perf->reading.values[(size_t)perf->cpu_clock - first] ==
+            before.values[(size_t)perf->cpu_clock - first])
+        notice_stuck(perf, cpu);
+    cb_perf_add_delta(&before, &perf->reading, sums->tick_ns,
+                      sums->counts + socket * perf->n_events + first, &enabled, &running);
+    sums->enabled_ns[socket * perf->n_groups + group] += enabled;
+    sums->running_ns[socket * perf->n_groups + group] += running;
     if (perf->cpus.counts)
         keep_group(perf, cpu, group, &before, enabled, running);
     words[0] = perf->reading.enabled_ns;
@@ -487,26 +584,27 @@ static int add_group(struct cb_perf *perf, int fd, uint64_t *words, size_t cpu, 
     return 0;
 }
 
+int cb_perf_sweep(struct cb_perf *perf, struct cb_err *err)
+{
+    return is_read_by_cpus(perf) ? cb_perf_readers_sweep(perf, err) : 0;
+}
+
 int cb_perf_target_read(struct cb_perf *perf, struct cb_perf_target *target, uint64_t tick_ns,
                         uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns,
                         struct cb_err *err)
 {
     const struct cb_topology *t = perf->topology;
+    const struct sums sums = {tick_ns, counts, enabled_ns, running_ns};
     int result = 0;
 
     memset(counts, 0, t->n_sockets * perf->n_events * sizeof(*counts));
     memset(enabled_ns, 0, t->n_sockets * perf->n_groups * sizeof(*enabled_ns));
     memset(running_ns, 0, t->n_sockets * perf->n_groups * sizeof(*running_ns));
-    for (uint32_t c = 0; c < t->n_cpus; c++) {
-        const int *fds = target->fds + c * perf->n_events;
+    for (uint32_t c = 0; c < target->n_cpus; c++) {
         uint64_t *words = target->before + c * target->words;
-        size_t socket = t->socket[c];
 
         for (size_t g = 0; g < perf->n_groups; g++) {
-            size_t first = perf->group_first[g];
-            int r = add_group(
-                perf, fds[first], words, c, g, tick_ns, counts + socket * perf->n_events + first,
-                enabled_ns + socket * perf->n_groups + g, running_ns + socket * perf->n_groups + g);
+            int r = add_group(perf, target, words, c, g, &sums);
 
             words += 2 + perf->group_size[g];
             if (r < 0)

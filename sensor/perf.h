@@ -4,8 +4,12 @@
  *
  * Sets     The same events for the machine and for every cgroup: one group per (CPU, group of
  *          events), read by one read(2). cpu-clock rides along, so that CPU time is known to a
- *          container's last moment. Without names: cycles, ref-cycles, instructions, LLC_MISSES;
- *          where the CPU has no counters: cpu-clock, context-switches, msr/tsc/.
+ *          container's last moment. Without names: what suits the CPU's maker and family
+ *          (perf_choose.c); where it has no counters: cpu-clock, context-switches, msr/tsc/.
+ * Hybrid   Where core PMUs count some CPUs only (cpu_core and cpu_atom), each has the events as a
+ *          set of its own, counted on its CPUs: the same names, another cb_event.pmu.
+ * Hotplug  after cb_topology_refresh() a CPU that has gone is read once more and then closed, one
+ *          that came is opened (cb_perf_target_follow).
  * Meaning  A cgroup's counts include its descendants. The machine's row counts what ran; for
  *          events that tick in idle too (cb_event.ticks_in_idle) the caller must correct it
  *          (sampler.c does).
@@ -15,7 +19,8 @@
  *          of an event that was opened while its cgroup ran.
  * Life     A cgroup's descriptors outlive it: what ran until its end can be read once more.
  * Rights   CAP_PERFMON (or CAP_SYS_ADMIN), or perf_event_paranoid <= 0.
- * Threads  one object belongs to one thread.
+ * Threads  one object belongs to one thread. With many CPUs each has a reader inside
+ *          (cb_perf_sweep), so that no read interrupts another CPU.
  */
 #ifndef CB_SENSOR_PERF_H
 #define CB_SENSOR_PERF_H
@@ -33,6 +38,15 @@ struct cb_err;
 struct cb_perf;        /* the set */
 struct cb_perf_target; /* its counters of the machine or of one cgroup */
 
+/* Above so many CPUs each reads its own counters. */
+#define CB_PERF_PLAIN_CPUS 8
+
+enum cb_perf_reading_by {
+    CB_PERF_BY_NEED,   /* as the number of CPUs says */
+    CB_PERF_BY_CALLER, /* the caller's thread reads all */
+    CB_PERF_BY_CPUS,   /* a thread for each CPU */
+};
+
 struct cb_perf_options {
     int root_fd;
     const struct cb_topology *topology; /* borrowed until close */
@@ -41,6 +55,7 @@ struct cb_perf_options {
     struct cb_gaps *gaps;     /* gets a standing gap for each event that is left out */
     /* What is asked for or an error: no event is left out, no list split, no cpu-clock added. */
     bool strict;
+    enum cb_perf_reading_by reading_by;
     bool machine_only; /* also PMUs that count a whole socket ("power"); no cgroup can be opened */
 };
 
@@ -61,6 +76,26 @@ int cb_perf_cpu_clock(const struct cb_perf *perf);
 int cb_perf_target_open(struct cb_perf *perf, int cgroup_fd, struct cb_perf_target **ret_target,
                         struct cb_err *err) cb_must_check;
 struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf_target *target);
+
+/* Read all targets at once, each CPU's counters on that CPU; cb_perf_target_read() then takes what
+ * was read here. Does nothing where the caller's thread reads. -ENOMEM, -EAGAIN: no threads; the
+ * targets are then read by the caller's. */
+int cb_perf_sweep(struct cb_perf *perf, struct cb_err *err) cb_must_check;
+
+/* Has a CPU's counting stopped, for it was offline and back between two looks at the topology? */
+bool cb_perf_is_stuck(const struct cb_perf *perf);
+
+/* After the topology changed or counting got stuck, and after a read: close the counters of CPUs
+ * that are gone, open those of CPUs that came. @cgroup_fd is the target's directory (-1: it is gone
+ * or the machine). A CPU that cannot be opened stays closed and is said in the error. When every
+ * target has followed, cb_perf_followed(). */
+int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
+                          struct cb_err *err) cb_must_check;
+void cb_perf_followed(struct cb_perf *perf);
+
+/* Give up the event that is missed least, everywhere, which frees its descriptors; cpu-clock and
+ * one more always stay. Indexes of events and groups change. False: there is none to give up. */
+bool cb_perf_drop_event(struct cb_perf *perf, char ret_name[CB_EVENT_NAME_SIZE]);
 
 /* What was counted since the last read (or open), per socket: @counts[socket * n_events + event],
  * @enabled_ns and @running_ns[socket * n_groups + group], all overwritten. @tick_ns is the length

@@ -128,6 +128,12 @@ static __always_inline __u32 slot_of(__u64 id)
     return slot ? *slot : 0;
 }
 
+/* A counter that is less than before is another one: its CPU was offline meanwhile. */
+static __always_inline __u64 since(__u64 now, __u64 last)
+{
+    return now >= last ? now - last : now;
+}
+
 /* Add what was counted since the last reading of this CPU to the slot that ran. */
 static __always_inline void charge(struct state *s)
 {
@@ -149,13 +155,13 @@ static __always_inline void charge(struct state *s)
         if (bpf_perf_event_read_value(&events, cpu * n_events + e, &v, sizeof(v)))
             continue;
         if (words)
-            words[1 + 2 * n_groups + e] += v.counter - s->last[e];
+            words[1 + 2 * n_groups + e] += since(v.counter, s->last[e]);
         s->last[e] = v.counter;
         if (!is_first[e])
             continue;
         if (words) {
-            words[1 + 2 * g] += v.enabled - s->enabled[g];
-            words[2 + 2 * g] += v.running - s->running[g];
+            words[1 + 2 * g] += since(v.enabled, s->enabled[g]);
+            words[2 + 2 * g] += since(v.running, s->running[g]);
         }
         s->enabled[g] = v.enabled;
         s->running[g] = v.running;

@@ -73,3 +73,25 @@ int __wrap_fdatasync(int fd)
     fdatasyncs++;
     return must_fail(EIO) ? -1 : __real_fdatasync(fd);
 }
+
+long (*fault_syscall)(long number, const long args[6]);
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+
+long fault_real_syscall(long number, const long args[6])
+{
+    return __real_syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+}
+
+long __wrap_syscall(long number, ...)
+{
+    long args[6];
+    va_list ap;
+
+    va_start(ap, number);
+    for (size_t i = 0; i < 6; i++)
+        args[i] = va_arg(ap, long);
+    va_end(ap);
+    return fault_syscall ? fault_syscall(number, args) : fault_real_syscall(number, args);
+}

@@ -11,4 +11,8 @@ void fault_disarm(void);
 /* How often fdatasync() was called so far, by any thread. */
 int fault_fdatasyncs(void);
 
+/* Stands in for syscall(2) while it is not NULL; fault_real_syscall() is the real one. */
+extern long (*fault_syscall)(long number, const long args[6]);
+long fault_real_syscall(long number, const long args[6]);
+
 #endif

@@ -4,9 +4,11 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -106,6 +108,47 @@ static void takes_the_time_that_is_not_idle_from_proc_stat(void **state)
     busy = cb_busy_close(busy);
 }
 
+/* cpu 3 with @idle3 hundredths of a second, or offline (NULL) */
+static void put_one(const struct fake_root *root, const char *idle3)
+{
+    fake_root_put(root, "proc/stat",
+                  "cpu  9 9 9 9 9 0 0 0 0 0\n"
+                  "cpu0 1 2 3 4 0 0 0 0 0 0\n"
+                  "cpu2 1 2 3 4 0 0 0 0 0 0\n%s%s%s",
+                  idle3 ? "cpu3 0 0 0 " : "", idle3 ? idle3 : "", idle3 ? " 0 0 0 0 0 0\n" : "");
+}
+
+static void a_cpu_that_is_offline_is_not_busy(void **state)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    bool online[] = {true, true, true};
+    struct cb_topology t = topology;
+    struct fake_root *root = *state;
+    struct cb_busy *busy = NULL;
+    uint64_t ns[2], before_ns;
+
+    t.online = online;
+    put_one(root, "100");
+    assert_int_equal(cb_busy_open(root->fd, &t, &busy, NULL), 0);
+    assert_int_equal(cb_busy_read(busy, ns, NULL), 0);
+    before_ns = ns[1];
+    put_one(root, NULL); /* gone between two looks at the topology */
+    (void)nanosleep(&pause, NULL);
+    assert_int_equal(cb_busy_read(busy, ns, NULL), 0);
+    assert_int_equal(ns[1], before_ns);
+    online[2] = false;
+    put_one(root, "100"); /* its last value, or whatever is there */
+    (void)nanosleep(&pause, NULL);
+    assert_int_equal(cb_busy_read(busy, ns, NULL), 0);
+    online[2] = true; /* back: counted from the next reading on */
+    assert_int_equal(cb_busy_read(busy, ns, NULL), 0);
+    assert_int_equal(ns[1], before_ns);
+    (void)nanosleep(&pause, NULL);
+    assert_int_equal(cb_busy_read(busy, ns, NULL), 0);
+    assert_in_range(ns[1] - before_ns, 20000000, 2000000000);
+    busy = cb_busy_close(busy);
+}
+
 static void refuses_files_of_another_form(void **state)
 {
     static const char *const bad_percpu[] = {"", "x", "1 2 y", "99999999999999999999999"};
@@ -127,7 +170,7 @@ static void leaves_out_cpus_beyond_the_table(void **state)
     assert_int_equal(cb_busy_parse_percpu("1 2 3\n", 2, values), 0);
     assert_int_equal(values[1], 2);
     assert_int_equal(cb_busy_parse_stat("cpu1 0 0 0 4 5\ncpu9 0 0 0 1 1\n", 10, 2, values), 0);
-    assert_int_equal(values[0], 0);
+    assert_true(values[0] == CB_BUSY_ABSENT);
     assert_int_equal(values[1], 90);
 }
 
@@ -186,6 +229,7 @@ int main(void)
         TEST(takes_the_time_that_is_not_idle_from_proc_stat),
         cmocka_unit_test(refuses_files_of_another_form),
         cmocka_unit_test(leaves_out_cpus_beyond_the_table),
+        TEST(a_cpu_that_is_offline_is_not_busy),
         TEST(a_bad_read_changes_nothing),
         TEST(every_failure_is_clean),
     };

@@ -16,6 +16,7 @@
 #include "tests/support/fault.h"
 
 #define ONLINE "sys/devices/system/cpu/online"
+#define POSSIBLE "sys/devices/system/cpu/possible"
 
 static void put_package(const struct fake_root *root, int cpu, const char *id)
 {
@@ -30,6 +31,7 @@ static void put_package(const struct fake_root *root, int cpu, const char *id)
 static void put_two_sockets(const struct fake_root *root)
 {
     fake_root_put(root, ONLINE, "0-1,3-4\n");
+    fake_root_put(root, POSSIBLE, "0-7\n");
     put_package(root, 0, "3");
     put_package(root, 1, "1");
     put_package(root, 3, "1");
@@ -46,7 +48,7 @@ static void numbers_sockets_by_their_physical_id(void **state)
     assert_int_equal(cb_topology_init(&t, root->fd, NULL), 0);
     assert_int_equal(t.n_cpus, 4);
     assert_int_equal(t.n_sockets, 2);
-    assert_int_equal(t.cpu_limit, 5);
+    assert_int_equal(t.cpu_limit, 8);
     assert_int_equal(t.vendor, CB_CPU_AMD);
     assert_int_equal(cb_topology_socket_of_cpu(&t, 0), 1);
     assert_int_equal(cb_topology_socket_of_cpu(&t, 1), 0);
@@ -94,6 +96,57 @@ static void refuses_what_is_not_a_topology(void **state)
     assert_non_null(strstr(err.text, "physical_package_id"));
 }
 
+static void refresh(const struct fake_root *root, struct cb_topology *t, const char *online,
+                    int expected)
+{
+    struct cb_err err = {0};
+
+    fake_root_put(root, ONLINE, "%s\n", online);
+    assert_int_equal(cb_topology_refresh(t, root->fd, &err), expected);
+}
+
+static void follows_cpus_that_come_and_go(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_topology t;
+
+    put_two_sockets(root);
+    assert_int_equal(cb_topology_init(&t, root->fd, NULL), 0);
+    refresh(root, &t, "0-1,3-4", 0);
+    refresh(root, &t, "0-1,3", 1); /* 4 goes: nobody else's index changes */
+    assert_int_equal(t.n_cpus, 4);
+    assert_int_equal(cb_topology_n_online(&t), 3);
+    assert_false(cb_topology_is_online(&t, 3));
+    assert_int_equal(cb_topology_socket_of_cpu(&t, 4), -ENOENT);
+    assert_int_equal(t.socket_cpus[1], 1);
+    put_package(root, 2, "1");
+    refresh(root, &t, "0-4", 1); /* 4 is back, 2 is new */
+    assert_int_equal(t.n_cpus, 5);
+    assert_int_equal(t.cpus[4], 2);
+    assert_int_equal(t.socket[4], 0);
+    assert_true(cb_topology_is_online(&t, 3));
+    assert_int_equal(t.socket_cpus[0], 3);
+    assert_int_equal(t.socket_cpus[1], 2);
+    refresh(root, &t, "0-4", 0);
+    cb_topology_fini(&t);
+}
+
+static void leaves_out_a_socket_that_comes_later(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_topology t;
+
+    put_two_sockets(root);
+    assert_int_equal(cb_topology_init(&t, root->fd, NULL), 0);
+    put_package(root, 5, "9");
+    refresh(root, &t, "0-1,3-5", 0);
+    assert_int_equal(t.n_cpus, 4);
+    assert_int_equal(t.n_strange, 1);
+    refresh(root, &t, "none", -EINVAL);
+    assert_int_equal(cb_topology_n_online(&t), 4);
+    cb_topology_fini(&t);
+}
+
 /* Fail the first call, then the second, ... and at last none. */
 static void every_failure_is_clean(void **state)
 {
@@ -111,11 +164,11 @@ static void every_failure_is_clean(void **state)
         r = cb_topology_init(&t, root->fd, &err);
         fault_disarm();
         assert_int_equal(count_open_fds(), fds_before);
-        if (r == 0 && t.vendor == CB_CPU_AMD) {
+        if (r == 0 && t.vendor == CB_CPU_AMD && t.cpu_limit == 8) {
             cb_topology_fini(&t);
             break;
         }
-        if (r == 0) { /* the vendor is a help, not a need */
+        if (r == 0) { /* vendor and limit are a help, not a need */
             assert_int_equal(t.n_sockets, 2);
             cb_topology_fini(&t);
             continue;
@@ -134,6 +187,8 @@ int main(void)
         TEST(numbers_sockets_by_their_physical_id),
         TEST(takes_one_socket_where_none_is_told),
         TEST(refuses_what_is_not_a_topology),
+        TEST(follows_cpus_that_come_and_go),
+        TEST(leaves_out_a_socket_that_comes_later),
         TEST(every_failure_is_clean),
     };
 
