@@ -43,6 +43,7 @@ struct config {
     const char *mongodb;
     struct cb_streams_config streams;
     uint64_t retention_ns;
+    uint64_t coarse_ns;
     struct cb_powerapi_config powerapi;
     const char *log_level;
     bool log_json;
@@ -98,7 +99,15 @@ const struct cb_opt cb_serve_options[] = {
      .min = 0,
      .max = 87600 * HOUR_NS,
      .arg = "DURATION",
-     .help = "keep the power of every tick so long (at least 1h; 0: for ever); recaps stay"},
+     .help = "keep every tick so long (at least 1h; 0: for ever); recaps stay"},
+    {.key = "retention-coarse",
+     .type = CB_OPT_DURATION,
+     AT(coarse_ns),
+     .def = "8760h",
+     .min = 0,
+     .max = 876000 * HOUR_NS,
+     .arg = "DURATION",
+     .help = "then as exact sums of a minute, until they are so old; 0: not at all"},
     {.key = "powerapi-socket",
      .type = CB_OPT_STRING,
      AT(powerapi.socket),
@@ -308,6 +317,7 @@ static int start_keeper(struct server *server, struct cb_err *err)
     struct cb_keeper_options options = {.database = server->database,
                                         .notify = &server->notify,
                                         .retention_ns = server->config->retention_ns,
+                                        .coarse_ns = server->config->coarse_ns,
                                         .sinks = server->sink_names,
                                         .n_sinks = server->n_sinks};
 

@@ -12,8 +12,8 @@
 #include "lib/log.h"
 
 #define WAIT_NS (10 * CB_NS_PER_S)
-#define FORGET_EVERY_NS (60 * CB_NS_PER_S)
-#define FORGET_AT_ONCE 500
+#define AGE_EVERY_NS (60 * CB_NS_PER_S)
+#define AT_ONCE 500
 #define LOG_EVERY_NS (60 * CB_NS_PER_S)
 /* A test whose end is never covered gets a recap of what there is after a day. */
 #define STALE_NS (UINT64_C(24) * 3600 * CB_NS_PER_S)
@@ -22,7 +22,7 @@ struct cb_keeper {
     struct cb_keeper_options o;
     struct cb_store *store;
     pthread_t thread;
-    uint64_t forgot_ns;
+    uint64_t aged_ns;
     struct cb_log_limit log;
 };
 
@@ -56,8 +56,24 @@ static void finish_tests(struct cb_keeper *keeper)
                        "a recap cannot be made, trying again: %s", err.text);
 }
 
+/* What one call left for the next: -errno, or the number of rows it took. */
+static int age_once(struct cb_keeper *keeper, uint64_t wall, struct cb_err *err)
+{
+    uint64_t full_ns = keeper->o.retention_ns;
+    uint64_t all_ns = keeper->o.coarse_ns > full_ns ? keeper->o.coarse_ns : full_ns;
+    int coarse = 0;
+    int gone;
+
+    if (all_ns > full_ns)
+        coarse = cb_store_coarsen(keeper->store, wall - full_ns, AT_ONCE, err);
+    if (coarse < 0 || wall < all_ns)
+        return coarse;
+    gone = cb_store_forget(keeper->store, wall - all_ns, AT_ONCE, err);
+    return gone < 0 ? gone : coarse > gone ? coarse : gone;
+}
+
 /* Little by little, so that ingest never waits long for the lock; the rest at the next turn. */
-static void forget(struct cb_keeper *keeper)
+static void age(struct cb_keeper *keeper)
 {
     uint64_t now = cb_clock_boot_ns();
     uint64_t wall = cb_clock_wall_ns();
@@ -65,14 +81,14 @@ static void forget(struct cb_keeper *keeper)
     int r;
 
     if (keeper->o.retention_ns == 0 || wall < keeper->o.retention_ns ||
-        now < keeper->forgot_ns + FORGET_EVERY_NS)
+        now < keeper->aged_ns + AGE_EVERY_NS)
         return;
-    r = cb_store_forget(keeper->store, wall - keeper->o.retention_ns, FORGET_AT_ONCE, &err);
+    r = age_once(keeper, wall, &err);
     if (r < 0)
         cb_log_limited(&keeper->log, LOG_EVERY_NS, CB_LOG_WARN,
-                       "old frames cannot be deleted, trying again: %s", err.text);
-    if (r < FORGET_AT_ONCE)
-        keeper->forgot_ns = now;
+                       "old frames cannot be summed up or deleted, trying again: %s", err.text);
+    if (r < AT_ONCE)
+        keeper->aged_ns = now;
 }
 
 static void *run(void *context)
@@ -83,7 +99,7 @@ static void *run(void *context)
     do {
         seen = cb_notify_generation(keeper->o.notify);
         finish_tests(keeper);
-        forget(keeper);
+        age(keeper);
     } while (cb_notify_wait(keeper->o.notify, seen, WAIT_NS));
     return NULL;
 }

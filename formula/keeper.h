@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keeper.h - the thread that keeps the store in order: makes the recaps of tests that are covered
- * (also of those nobody asks for), and deletes frames that are older than the retention.
+ * (also of those nobody asks for), sums up frames that are older than the retention,
+ * and deletes what is older still.
  */
 #ifndef CB_FORMULA_KEEPER_H
 #define CB_FORMULA_KEEPER_H
@@ -18,7 +19,8 @@ struct cb_keeper;
 struct cb_keeper_options {
     const char *database;     /* a connection of its own */
     struct cb_notify *notify; /* new frames; a recap made is told, too */
-    uint64_t retention_ns;    /* 0: keep everything */
+    uint64_t retention_ns;    /* of every frame; 0: for ever */
+    uint64_t coarse_ns;       /* then as sums of a minute, until they are so old; 0: not at all */
     const char *const *sinks; /* queues of a recap */
     size_t n_sinks;
 };

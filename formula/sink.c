@@ -100,6 +100,16 @@ static void *run(void *context)
     return NULL;
 }
 
+/* Recaps of a time when this store was not named. */
+static int queue_missed(struct cb_sink *sink, struct cb_err *err)
+{
+    int n = cb_store_queue_missed(sink->store, sink->o.ops->name, err);
+
+    if (n > 0)
+        cb_log_info("%s: %d earlier recaps are queued for it", sink->o.ops->name, n);
+    return n < 0 ? n : 0;
+}
+
 int cb_sink_start(const struct cb_sink_options *options, struct cb_sink **ret_sink,
                   struct cb_err *err)
 {
@@ -119,6 +129,8 @@ int cb_sink_start(const struct cb_sink_options *options, struct cb_sink **ret_si
         return r;
     }
     r = cb_store_open(options->database, CB_STORE_WRITE, &sink->store, err);
+    if (r == 0)
+        r = queue_missed(sink, err);
     if (r == 0) {
         r = -pthread_create(&sink->thread, NULL, run, sink);
         if (r < 0)

@@ -202,8 +202,16 @@ struct cb_store_moment {
 int cb_store_moment(struct cb_store *store, int64_t machine, uint64_t wall_ns,
                     struct cb_store_moment *ret_moment, struct cb_err *err) cb_must_check;
 
-/* Delete at most @limit frames that were stored before @heard_wall_ns (by this server's clock), and
- * targets nothing speaks of any more. Returns how many frames went. */
+/* What was stored before @heard_wall_ns, by this server's clock, gets coarse or goes: at most
+ * about @limit rows of either kind in one call, which returns how many. What a stream (stream.h)
+ * has not taken waits, at most CB_STREAM_KEEP_NS; what goes then is counted as lost by it. */
+
+/* Frames of one sensor start that follow each other within a minute of the wall clock, and have the
+ * same domains and sources, become one row: exact sums (result_sum.h), the id and seq of the last
+ * one. So does what containers used (usage.h). A test without a recap holds what it may need. */
+int cb_store_coarsen(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
+                     struct cb_err *err) cb_must_check;
+/* Delete frames, what containers used, and targets nothing speaks of any more. */
 int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
                     struct cb_err *err) cb_must_check;
 
@@ -307,8 +315,9 @@ int cb_store_end_test(struct cb_store *store, const struct cb_store_test *test,
 /* -EEXIST: it has ended already. */
 int cb_store_give_up_test(struct cb_store *store, const char *id, struct cb_err *err) cb_must_check;
 
-/* Ended tests without a recap that a stored frame covers to the end, or whose end was told before
- * @stale_wall_ns: the id of one of them, -ENOENT when there is none. */
+/* Ended tests without a recap that a stored frame covers to the end, whose end was told before
+ * @stale_wall_ns, or whose machine has sent frames of a later boot since (its sensor sends what it
+ * has of the old one first): the id of one of them, -ENOENT when there is none. */
 int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns,
                             char ret_id[CB_TEST_ID_SIZE], struct cb_err *err) cb_must_check;
 
@@ -334,6 +343,11 @@ int cb_store_recaps(struct cb_store *store, const struct cb_store_recap_filter *
                     cb_store_each_recap *each, void *context, struct cb_err *err) cb_must_check;
 
 /* ---- queues towards other stores ---- */
+
+/* A sink begins: put the recaps on its queue that were made while it was not there (the first time:
+ * all of them). Returns how many. */
+int cb_store_queue_missed(struct cb_store *store, const char *sink,
+                          struct cb_err *err) cb_must_check;
 
 struct cb_store_queued {
     int64_t id;

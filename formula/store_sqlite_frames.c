@@ -183,31 +183,6 @@ int cb_store_moment(struct cb_store *store, int64_t machine, uint64_t wall_ns,
     return 0;
 }
 
-/* A target that is gone goes with the frames of its time, a whole start's targets with its last
- * frame, unless the machine may still report under it. */
-int cb_store_forget(struct cb_store *store, uint64_t heard_wall_ns, unsigned limit,
-                    struct cb_err *err)
-{
-    int frames = cb_sql_run(store, "delete old frames", err,
-                            "DELETE FROM frames WHERE id IN"
-                            " (SELECT id FROM frames WHERE heard_wall_ns < ?1 LIMIT ?2)",
-                            "uu", heard_wall_ns, (uint64_t)limit);
-    int r = frames;
-
-    if (r >= 0)
-        r = cb_sql_run(store, "delete old targets", err,
-                       "DELETE FROM targets WHERE gone_wall_ns < ?1", "u", heard_wall_ns);
-    if (r >= 0 && frames > 0)
-        r = cb_sql_run(store, "delete targets of old starts", err,
-                       "DELETE FROM targets WHERE start IN (SELECT s.id FROM starts s"
-                       " JOIN boots b ON b.id = s.boot WHERE b.heard_wall_ns < ?1"
-                       " AND NOT EXISTS (SELECT 1 FROM frames f WHERE f.start = s.id))",
-                       "u", heard_wall_ns);
-    if (r >= 0 && frames > 0)
-        r = cb_sql_run(store, "give free pages back", err, "PRAGMA incremental_vacuum(256)", "");
-    return r < 0 ? r : frames;
-}
-
 /* ---- snapshots and totals ---- */
 
 int cb_store_put_snapshot(struct cb_store *store, int64_t machine, const void *bytes, size_t size,

@@ -137,7 +137,10 @@ int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns,
     int r = cb_sql_first(store, "look for tests without a recap", err, &stmt,
                          "SELECT t.id FROM tests t JOIN boots b ON b.id = t.boot"
                          " WHERE t.state = 1 AND t.has_recap = 0"
-                         " AND (b.last_t1_ns >= t.end_ns OR t.ended_wall_ns < ?1) LIMIT 1",
+                         " AND (b.last_t1_ns >= t.end_ns OR t.ended_wall_ns < ?1 OR"
+                         " EXISTS (SELECT 1 FROM boots later WHERE later.machine = b.machine"
+                         " AND later.id > b.id AND later.last_t1_ns > 0"
+                         " AND later.heard_wall_ns > t.ended_wall_ns)) LIMIT 1",
                          "u", stale_wall_ns);
 
     if (r == 0)
@@ -158,6 +161,21 @@ int cb_store_covered(struct cb_store *store, int64_t boot, uint64_t *ret_t1_ns, 
     return r < 0 ? r : 0;
 }
 
+static int queue_recap(struct cb_store *store, const char *sink, const char *test,
+                       struct cb_err *err)
+{
+    int r = cb_sql_run(store, "queue a recap", err,
+                       "INSERT INTO queue(sink, key) VALUES(?1, ?2) ON CONFLICT DO NOTHING", "tt",
+                       sink, test);
+
+    if (r >= 0)
+        r = cb_sql_run(store, "remember what was queued", err,
+                       "UPDATE recap_sinks SET recap = (SELECT id FROM recaps WHERE test = ?2)"
+                       " WHERE sink = ?1",
+                       "tt", sink, test);
+    return r;
+}
+
 static int insert_recap(struct cb_store *store, const struct cb_store_test *test,
                         uint64_t begin_wall_ns, const char *document, const char *const *sinks,
                         size_t n_sinks, struct cb_err *err)
@@ -170,9 +188,7 @@ static int insert_recap(struct cb_store *store, const struct cb_store_test *test
     if (r <= 0) /* there already: it also has its place in the queues */
         return r;
     for (size_t i = 0; i < n_sinks && r >= 0; i++)
-        r = cb_sql_run(store, "queue a recap", err,
-                       "INSERT INTO queue(sink, key) VALUES(?1, ?2) ON CONFLICT DO NOTHING", "tt",
-                       sinks[i], test->id);
+        r = queue_recap(store, sinks[i], test->id, err);
     if (r >= 0)
         r = cb_sql_run(store, "store that a test has its recap", err,
                        "UPDATE tests SET has_recap = 1 WHERE id = ?1", "t", test->id);
@@ -241,6 +257,39 @@ int cb_store_recaps(struct cb_store *store, const struct cb_store_recap_filter *
 }
 
 /* ---- queues ---- */
+
+static int queue_missed(struct cb_store *store, const char *sink, struct cb_err *err)
+{
+    int r = cb_sql_run(store, "remember a sink", err,
+                       "INSERT INTO recap_sinks(sink, recap) VALUES(?1, 0) ON CONFLICT DO NOTHING",
+                       "t", sink);
+    int n;
+
+    if (r >= 0)
+        r = cb_sql_run(store, "queue recaps", err,
+                       "INSERT INTO queue(sink, key) SELECT ?1, test FROM recaps WHERE id >"
+                       " (SELECT recap FROM recap_sinks WHERE sink = ?1) ORDER BY id"
+                       " ON CONFLICT DO NOTHING",
+                       "t", sink);
+    n = r;
+    if (r >= 0)
+        r = cb_sql_run(store, "remember what was queued", err,
+                       "UPDATE recap_sinks SET recap = (SELECT coalesce(max(id), 0) FROM recaps)"
+                       " WHERE sink = ?1",
+                       "t", sink);
+    return r < 0 ? r : n;
+}
+
+int cb_store_queue_missed(struct cb_store *store, const char *sink, struct cb_err *err)
+{
+    bool mine = false;
+    int r = cb_sql_begin_mine(store, &mine, err);
+
+    if (r < 0)
+        return r;
+    r = queue_missed(store, sink, err);
+    return cb_sql_end_mine(store, mine, r, err);
+}
 
 int cb_store_queue_first(struct cb_store *store, const char *sink, struct cb_store_queued *ret,
                          struct cb_err *err)

@@ -406,6 +406,64 @@ static void a_recap_is_queued_once_for_each_sink(void **state)
     cb_result_clear(&result);
 }
 
+static void recaps_of_before_a_sink_was_named_are_queued_once(void **state)
+{
+    static const char *const sinks[] = {"b"};
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_queued queued;
+    struct cb_store_test test;
+    uint64_t waiting;
+    uint64_t aside;
+
+    for (int i = 0; i < 3; i++) {
+        char id[8];
+
+        (void)snprintf(id, sizeof(id), "t%d", i);
+        make_test(f->store, &start, id, &test);
+        /* the sink is there from the second one on, and not for the third */
+        if (i == 1)
+            assert_int_equal(cb_store_queue_missed(f->store, "b", NULL), 1);
+        assert_int_equal(cb_store_put_recap(f->store, &test, 1, "{}", sinks, i == 1, NULL), 0);
+        if (i == 1)
+            while (cb_store_queue_first(f->store, "b", &queued, NULL) == 0) {
+                assert_int_equal(cb_store_queue_done(f->store, queued.id, NULL), 0);
+                cb_store_queued_clear(&queued);
+            }
+    }
+    assert_int_equal(cb_store_queue_missed(f->store, "b", NULL), 1);
+    assert_int_equal(cb_store_queue_missed(f->store, "b", NULL), 0);
+    assert_int_equal(cb_store_queue_first(f->store, "b", &queued, NULL), 0);
+    assert_string_equal(queued.key, "t2");
+    cb_store_queued_clear(&queued);
+    assert_int_equal(cb_store_queue_length(f->store, "b", &waiting, &aside, NULL), 0);
+    assert_int_equal(waiting, 1);
+}
+
+static void a_test_of_a_boot_that_is_over_becomes_ripe(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_start later;
+    struct cb_result result = {0};
+    struct cb_store_test test;
+    char id[CB_TEST_ID_SIZE];
+    uint64_t seed = 1;
+
+    make_test(f->store, &start, "t1", &test);
+    assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_start(f->store, start.machine, "22222222-2222-3333-4444-555555555555",
+                                    "later", FIXTURE_WALL_OFFSET, &later, NULL),
+                     0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    fixture_result(&result, &seed, 1, 2, 1, 1);
+    fixture_put(f->store, &later, 1, &result);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), 0);
+    assert_string_equal(id, "t1");
+    cb_result_clear(&result);
+}
+
 static void a_test_that_is_never_covered_becomes_ripe_when_stale(void **state)
 {
     struct store_fixture *f = *state;
@@ -517,6 +575,8 @@ int main(void)
         TEST(the_end_of_a_test_is_told_once_and_may_be_repeated),
         TEST(a_recap_is_queued_once_for_each_sink),
         TEST(a_test_that_is_never_covered_becomes_ripe_when_stale),
+        TEST(recaps_of_before_a_sink_was_named_are_queued_once),
+        TEST(a_test_of_a_boot_that_is_over_becomes_ripe),
         TEST(totals_come_back_as_they_were),
         TEST(counts_and_keys_belong_to_the_machine),
         TEST(a_full_disk_is_said_and_leaves_the_store_usable),
