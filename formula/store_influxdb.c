@@ -15,8 +15,8 @@
 #define CONNECT_MS 5000
 #define TOTAL_MS 15000
 #define REPLY_MAX 2048
-#define LINES_MAX 5000 /* of one request */
-#define SPLITS_MAX 200 /* requests to find the lines that are refused */
+#define LINES_MAX 5000  /* of one request */
+#define SPLITS_MAX 200  /* requests to find the lines that are refused */
 #define REASON_SIZE 200 /* with its NUL */
 
 struct influxdb {
@@ -276,7 +276,7 @@ static int perform(struct influxdb *influxdb, const char *url, long *ret_status,
     return 0;
 }
 
-/* A fresh InfluxDB 1.x has no database; where this is not allowed, the next try says so. */
+/* A fresh InfluxDB 1.x has no database; where this is not allowed, the next write says so. */
 static void create_database(struct influxdb *influxdb)
 {
     struct curl_slist *none = NULL;
@@ -304,11 +304,18 @@ static int judge(struct influxdb *influxdb, long status, struct cb_stream_answer
     (void)curl_easy_getinfo(influxdb->curl, CURLINFO_RETRY_AFTER, &after_s);
     if (after_s > 0)
         answer->retry_after_ns = (uint64_t)(after_s < 3600 ? after_s : 3600) * CB_NS_PER_S;
-    if (status == 404 && influxdb->create_query)
-        create_database(influxdb);
     return cb_err_set(err, EIO, "status %ld%s%s%s", status, reason[0] ? ": " : "", reason,
                       status == 401 || status == 403 ? " (see the options for its user or token)"
                                                      : "");
+}
+
+static int perform_write(struct influxdb *influxdb, const struct cb_batch *body, long *ret_status,
+                         struct cb_err *err)
+{
+    (void)curl_easy_setopt(influxdb->curl, CURLOPT_HTTPHEADER, influxdb->headers);
+    (void)curl_easy_setopt(influxdb->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->size);
+    (void)curl_easy_setopt(influxdb->curl, CURLOPT_POSTFIELDS, body->bytes);
+    return perform(influxdb, influxdb->write_url, ret_status, err);
 }
 
 static int post(struct influxdb *influxdb, const char *bytes, size_t size,
@@ -320,10 +327,11 @@ static int post(struct influxdb *influxdb, const char *bytes, size_t size,
 
     if (r < 0)
         return r;
-    (void)curl_easy_setopt(influxdb->curl, CURLOPT_HTTPHEADER, influxdb->headers);
-    (void)curl_easy_setopt(influxdb->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
-    (void)curl_easy_setopt(influxdb->curl, CURLOPT_POSTFIELDS, body.bytes);
-    r = perform(influxdb, influxdb->write_url, &status, err);
+    r = perform_write(influxdb, &body, &status, err);
+    if (r == 0 && status == 404 && influxdb->create_query) {
+        create_database(influxdb);
+        r = perform_write(influxdb, &body, &status, err);
+    }
     if (r == 0)
         r = judge(influxdb, status, answer, err);
     cb_batch_clear(&body);

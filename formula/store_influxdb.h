@@ -3,9 +3,9 @@
  * store_influxdb.h - rows into InfluxDB: 1.x (`/write`) and 2.x (`/api/v2/write`), which other
  * servers speak too.
  *
- * Lines     docs/store.md has the measurements. A point's time is the row's begin plus `again`
- *           nanoseconds, so a point is named by its tags and time and comes once, however often it
- *           is written. Integers are signed ("i"): 1.x has no unsigned ones.
+ * Lines     docs/store.md has the measurements. A point's time is the row's begin, plus a few
+ *           milliseconds told by `again`; so a point is named by its tags and time and comes once,
+ *           however often it is written. Integers are signed ("i"): 1.x has no unsigned ones.
  * Answers   2xx taken; 400, 422: the lines are halved until those that are refused stand alone,
  * they are set aside with the server's reason, the others are in; 413 halved, too; anything else,
  * or none: later, not before Retry-After. Secrets   Never in a URL, a log line or an error.

@@ -167,9 +167,15 @@ int cb_store_stream_taken(struct cb_store *store, const char *sink, uint64_t now
     for (const struct cb_stream_aside *a = answer->asides; a && r >= 0; a = a->next)
         r = keep_aside(store, sink, now_wall_ns, a, err);
     if (r >= 0)
-        r = cb_sql_run(store, "keep a stream's place", err,
-                       "UPDATE streams SET place = ?2 WHERE sink = ?1", "tt", sink, answer->place);
+        r = cb_store_put_stream_place(store, sink, answer->place, err);
     return done(cb_sql_end_mine(store, mine, r, err));
+}
+
+int cb_store_put_stream_place(struct cb_store *store, const char *sink, const char *place,
+                              struct cb_err *err)
+{
+    return done(cb_sql_run(store, "keep a stream's place", err,
+                           "UPDATE streams SET place = ?2 WHERE sink = ?1", "tt", sink, place));
 }
 
 /* ---- what waits ---- */

@@ -42,6 +42,9 @@ int cb_store_stream_batch(struct cb_store *store, const char *sink, struct cb_ba
 int cb_store_stream_taken(struct cb_store *store, const char *sink, uint64_t now_wall_ns,
                           const struct cb_stream_answer *answer, struct cb_err *err) cb_must_check;
 
+int cb_store_put_stream_place(struct cb_store *store, const char *sink, const char *place,
+                              struct cb_err *err) cb_must_check;
+
 /* Of a stream: how many stored frames wait, and REALTIME of the oldest one's end (0: none waits).
  */
 int cb_store_stream_waiting(struct cb_store *store, const char *sink, uint64_t *ret_frames,

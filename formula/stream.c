@@ -356,6 +356,12 @@ static int send_batch(struct cb_stream *stream, uint64_t *ret_after_ns, struct c
 
     (void)snprintf(answer.place, sizeof(answer.place), "%s", stream->place);
     r = stream->o.ops->send(stream->state, &delivery, &answer, err);
+    if (r == -EAGAIN) {
+        r = cb_store_put_stream_place(stream->store, stream->o.ops->name, answer.place, err);
+        if (r == 0)
+            (void)snprintf(stream->place, sizeof(stream->place), "%s", answer.place);
+        return r;
+    }
     if (r == -EBADMSG) {
         (void)free_asides(&answer);
         r = cb_stream_set_aside(&answer, delivery.bytes, delivery.size, delivery.rows, err->text,

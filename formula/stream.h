@@ -131,7 +131,7 @@ struct cb_stream_aside {
 
 struct cb_stream_answer {
     uint64_t retry_after_ns;          /* with a failure: not sooner than that; 0: as usual */
-    char place[CB_STREAM_PLACE_SIZE]; /* with success: kept, and given to the next delivery */
+    char place[CB_STREAM_PLACE_SIZE]; /* kept, and given to the next delivery */
     struct cb_stream_aside *asides;   /* with success: what was refused for good */
 };
 
@@ -146,8 +146,9 @@ struct cb_stream_ops {
     int (*open)(const void *config, void **ret_state, struct cb_err *err);
     /* Append what stands for @bin. No input or output; counts batch->rows. */
     void (*pack)(void *state, const struct cb_stream_bin *bin, struct cb_batch *batch);
-    /* 0: taken, durably. -EBADMSG: all of it will never be taken (kept aside). Any other error:
-     * later, the same bytes again. @answer is zeroed. */
+    /* 0: taken, durably. -EAGAIN: @answer's place is to be kept first, then the same again.
+     * -EBADMSG: all of it will never be taken (kept aside). Any other error: later, the same bytes
+     * again. @answer is zeroed. */
     int (*send)(void *state, const struct cb_stream_delivery *delivery,
                 struct cb_stream_answer *answer, struct cb_err *err);
     void (*close)(void *state);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "formula/store_files.h"
 #include "formula/store_influxdb.h"
 #include "formula/store_stream.h"
 #include "lib/err.h"
@@ -120,6 +121,31 @@ static int start_influxdb2(struct starter *starter, struct cb_err *err)
                : start_one(starter, &cb_stream_influxdb2, &config, c->influxdb_resolution_ns, err);
 }
 
+static int start_files(struct starter *starter, bool csv, struct cb_err *err)
+{
+    const struct cb_streams_config *c = starter->config;
+    struct cb_files_config config = {.csv = csv,
+                                     .dir = csv ? c->csv_dir : c->jsonl_dir,
+                                     .rotate_bytes = c->files_rotate_mib << 20,
+                                     .rotate_ns = c->files_rotate_ns,
+                                     .keep = c->files_keep};
+
+    if (!is_given(config.dir))
+        return 0;
+    return start_one(starter, csv ? &cb_stream_csv : &cb_stream_jsonl, &config,
+                     c->files_resolution_ns, err);
+}
+
+static int start_jsonl(struct starter *starter, struct cb_err *err)
+{
+    return start_files(starter, false, err);
+}
+
+static int start_csv(struct starter *starter, struct cb_err *err)
+{
+    return start_files(starter, true, err);
+}
+
 int cb_streams_start(const struct cb_streams_config *config, struct cb_store *store,
                      const char *database, struct cb_notify *notify, struct cb_streams *ret_streams,
                      struct cb_err *err)
@@ -127,6 +153,8 @@ int cb_streams_start(const struct cb_streams_config *config, struct cb_store *st
     static int (*const all[])(struct starter *, struct cb_err *) = {
         start_influxdb,
         start_influxdb2,
+        start_jsonl,
+        start_csv,
     };
     struct starter starter = {.config = config,
                               .options = {.database = database, .notify = notify},

@@ -17,6 +17,8 @@ struct cb_streams_config {
     const char *influxdb2, *influxdb2_org, *influxdb2_bucket, *influxdb2_token_file;
     const char *influxdb_format, *influxdb_ca_file;
     uint64_t influxdb_resolution_ns;
+    const char *jsonl_dir, *csv_dir;
+    uint64_t files_resolution_ns, files_rotate_mib, files_rotate_ns, files_keep;
 };
 
 /* Rows of a table of options, whose struct has a struct cb_streams_config @member. */
@@ -58,7 +60,24 @@ struct cb_streams_config {
     {.key = "influxdb-resolution", .type = CB_OPT_DURATION, \
      CB_STREAMS_AT(config, member, influxdb_resolution_ns), .def = "1s", \
      .min = CB_STREAMS_RESOLUTION_MIN, .max = CB_STREAMS_RESOLUTION_MAX, .arg = "DURATION", \
-     .help = "time of one row in both"}
+     .help = "time of one row in both"}, \
+    {.key = "jsonl", .type = CB_OPT_STRING, CB_STREAMS_AT(config, member, jsonl_dir), \
+     .arg = "DIR", .help = "write energy to files of JSON lines in this directory, too"}, \
+    {.key = "csv", .type = CB_OPT_STRING, CB_STREAMS_AT(config, member, csv_dir), \
+     .arg = "DIR", .help = "write energy to CSV files in this directory, too"}, \
+    {.key = "files-resolution", .type = CB_OPT_DURATION, \
+     CB_STREAMS_AT(config, member, files_resolution_ns), .def = "1s", \
+     .min = CB_STREAMS_RESOLUTION_MIN, .max = CB_STREAMS_RESOLUTION_MAX, .arg = "DURATION", \
+     .help = "time of one row in files"}, \
+    {.key = "files-rotate-size", .type = CB_OPT_U64, \
+     CB_STREAMS_AT(config, member, files_rotate_mib), .def = "64", .min = 1, .max = 1048576, \
+     .arg = "MIB", .help = "begin another file when one is so large"}, \
+    {.key = "files-rotate-time", .type = CB_OPT_DURATION, \
+     CB_STREAMS_AT(config, member, files_rotate_ns), .def = "24h", .min = 1e9, \
+     .max = 8760 * 3600e9, .arg = "DURATION", .help = "or so old"}, \
+    {.key = "files-keep", .type = CB_OPT_U64, CB_STREAMS_AT(config, member, files_keep), \
+     .def = "0", .max = 1000000, .arg = "N", \
+     .help = "delete the oldest finished files beyond so many; 0: keep all"}
 /* clang-format on */
 
 struct cb_streams {
