@@ -39,11 +39,11 @@ ALL_CFLAGS = -std=gnu11 -MMD -MP -fno-common -fstack-protector-strong -ffp-contr
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS_lib := -lbson-1.0 -lzmq
 LIBS_bpf := $(if $(filter 1,$(BPF)),-lbpf)
-LIBS_sensor := $(LIBS_lib) $(LIBS_bpf) -lpfm -lcap-ng -lseccomp -lcurl -ljansson -lz
+LIBS_sensor := $(LIBS_lib) $(LIBS_bpf) -lpfm -lcap-ng -lseccomp -lcurl -ljansson -lyaml -lz
 LIBS_formula := $(LIBS_lib) -lmongoc-1.0 -lcurl -lsqlite3 -lmicrohttpd -ljansson -lzstd -lz
 LIBS_tester := -lcurl -ljansson
 LIBS_all := -lpfm -lcap-ng -lseccomp -lmongoc-1.0 -lbson-1.0 -lzmq -lcurl -lsqlite3 \
-	-lmicrohttpd -ljansson -lzstd -lz $(LIBS_bpf) -lm
+	-lmicrohttpd -ljansson -lyaml -lzstd -lz $(LIBS_bpf) -lm
 
 PROGRAMS := sensor formula tester
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))

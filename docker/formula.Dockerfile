@@ -5,7 +5,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential pkg-config \
     libmongoc-dev libbson-dev libpfm4-dev libzmq3-dev libcurl4-openssl-dev libsqlite3-dev \
-    libmicrohttpd-dev libjansson-dev libcap-ng-dev libseccomp-dev libzstd-dev zlib1g-dev
+    libmicrohttpd-dev libjansson-dev libcap-ng-dev libseccomp-dev libyaml-dev libzstd-dev zlib1g-dev
 COPY . /src
 RUN make -C /src -j"$(nproc)" build/bin/cbformula
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/config_private.h"
 #include "lib/err.h"
 #include "lib/parse.h"
 
@@ -66,8 +67,8 @@ static int set_bool(const struct cb_opt *opt, const char *where, const char *tex
     return cb_err_set(err, EINVAL, "%s: '%.60s' is not yes or no", where, text);
 }
 
-static int set_value(const struct cb_opt *opt, const char *where, const char *text, void *config,
-                     struct cb_err *err)
+int cb_config_set(const struct cb_opt *opt, const char *where, const char *text, void *config,
+                  struct cb_err *err)
 {
     void *to = member(config, opt);
     uint64_t u;
@@ -125,28 +126,53 @@ static const char *env_name(const struct cb_opt *opt, const char *prefix, char n
     return name;
 }
 
-static int set_defaults(const struct cb_opt *opts, const char *prefix, void *config,
-                        struct cb_err *err)
+static bool is_in(const struct cb_config_file *file, const struct cb_opt *opt)
 {
-    for (const struct cb_opt *opt = opts; opt->key; opt++) {
-        char name[ENV_NAME_MAX];
-        char where[ENV_NAME_MAX + 16];
-        const char *variable = env_name(opt, prefix, name);
-        const char *text = variable ? getenv(variable) : NULL;
-        int r = 0;
+    for (size_t i = 0; file && i < file->n; i++)
+        if (file->entries[i].opt == opt)
+            return true;
+    return false;
+}
 
-        if (text && !*text)
-            text = NULL; /* an empty variable is an unset one */
-        if (opt->def && !(text && opt->type == CB_OPT_LIST))
-            r = set_value(opt, opt->key, opt->def, config, err);
-        if (r == 0 && text) {
-            (void)snprintf(where, sizeof(where), "environment %s", variable);
-            r = set_value(opt, where, text, config, err);
-        }
-        if (r < 0)
-            return r;
+static int set_from_file(const struct cb_opt *opt, const struct cb_config_file *file, void *config,
+                         struct cb_err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < file->n; i++) {
+        const struct cb_config_entry *entry = &file->entries[i];
+        char where[160];
+
+        if (entry->opt != opt)
+            continue;
+        (void)snprintf(where, sizeof(where), "%.100s:%zu: '%s'", file->name, entry->line, opt->key);
+        r = cb_config_set(opt, where, entry->text, config, err);
     }
-    return 0;
+    return r;
+}
+
+/* A list is what the last stage says that says anything; numbers and texts are set again. */
+static int set_row(const struct cb_opt *opt, const char *prefix, const struct cb_config_file *file,
+                   void *config, struct cb_err *err)
+{
+    char name[ENV_NAME_MAX];
+    char where[ENV_NAME_MAX + 16];
+    const char *variable = env_name(opt, prefix, name);
+    const char *text = variable ? getenv(variable) : NULL;
+    bool list = opt->type == CB_OPT_LIST;
+    int r = 0;
+
+    if (text && !*text)
+        text = NULL; /* an empty variable is an unset one */
+    if (opt->def && !(list && (text || is_in(file, opt))))
+        r = cb_config_set(opt, opt->key, opt->def, config, err);
+    if (r == 0 && file && !(list && text))
+        r = set_from_file(opt, file, config, err);
+    if (r == 0 && text) {
+        (void)snprintf(where, sizeof(where), "environment %s", variable);
+        r = cb_config_set(opt, where, text, config, err);
+    }
+    return r;
 }
 
 static const struct cb_opt *find_long(const struct cb_opt *opts, const char *key, size_t n,
@@ -174,20 +200,17 @@ static const struct cb_opt *find_short(const struct cb_opt *opts, char key)
     return NULL;
 }
 
-/* The command line replaces the list that the default or the environment gave. */
-static void drop_earlier_list(const struct cb_opt *opt, const char *prefix, void *config)
+/* The command line's first replaces the list of the stages before. */
+static void drop_earlier_list(const struct cb_opt *opt, bool *given, void *config)
 {
-    struct cb_opt_list *list = member(config, opt);
-    char name[ENV_NAME_MAX];
-    const char *variable = env_name(opt, prefix, name);
-
-    if (opt->type == CB_OPT_LIST && list->n == 1 &&
-        (list->at[0] == opt->def || (variable && list->at[0] == getenv(variable))))
-        list->n = 0;
+    if (opt->type == CB_OPT_LIST && !*given)
+        ((struct cb_opt_list *)member(config, opt))->n = 0;
+    *given = true;
 }
 
-static int parse_one(const struct cb_opt *opts, const char *prefix, char **argv, int *i,
-                     void *config, struct cb_err *err)
+/* @given: which rows the command line has had. */
+static int parse_one(const struct cb_opt *opts, char **argv, int *i, bool *given, void *config,
+                     struct cb_err *err)
 {
     const char *arg = argv[*i];
     const char *value = NULL;
@@ -223,30 +246,40 @@ static int parse_one(const struct cb_opt *opts, const char *prefix, char **argv,
         (*i)++;
     }
     (*i)++;
-    drop_earlier_list(opt, prefix, config);
+    drop_earlier_list(opt, &given[opt - opts], config);
 
     char where[64];
 
     (void)snprintf(where, sizeof(where), "option --%s", opt->key);
-    return set_value(opt, where, value, config, err);
+    return cb_config_set(opt, where, value, config, err);
 }
 
-int cb_config_parse(const struct cb_opt *opts, const char *env_prefix, int argc, char **argv,
-                    void *config, int *ret_next, struct cb_err *err)
+int cb_config_parse_with(const struct cb_opt *opts, const char *env_prefix,
+                         const struct cb_config_file *file, int argc, char **argv, void *config,
+                         int *ret_next, struct cb_err *err)
 {
-    int r = set_defaults(opts, env_prefix, config, err);
+    bool given[CB_OPT_MAX] = {false};
+    int r = 0;
     int i = 1;
 
+    for (const struct cb_opt *opt = opts; r == 0 && opt->key; opt++)
+        r = set_row(opt, env_prefix, file, config, err);
     while (r == 0 && i < argc && argv[i][0] == '-' && argv[i][1] != '\0') {
         if (strcmp(argv[i], "--") == 0) {
             i++;
             break;
         }
-        r = parse_one(opts, env_prefix, argv, &i, config, err);
+        r = parse_one(opts, argv, &i, given, config, err);
     }
     if (r == 0)
         *ret_next = i;
     return r;
+}
+
+int cb_config_parse(const struct cb_opt *opts, const char *env_prefix, int argc, char **argv,
+                    void *config, int *ret_next, struct cb_err *err)
+{
+    return cb_config_parse_with(opts, env_prefix, NULL, argc, argv, config, ret_next, err);
 }
 
 /* One help text, wrapped, from column HELP_COLUMN on. */
@@ -300,6 +333,27 @@ void cb_config_help(FILE *out, const struct cb_opt *opts, const char *env_prefix
     }
 }
 
+void cb_config_format(const struct cb_opt *opt, const void *from, char *ret_text, size_t size)
+{
+    switch (opt->type) {
+    case CB_OPT_BOOL:
+        (void)snprintf(ret_text, size, "%s", *(const bool *)from ? "yes" : "no");
+        break;
+    case CB_OPT_U64:
+        (void)snprintf(ret_text, size, "%" PRIu64, *(const uint64_t *)from);
+        break;
+    case CB_OPT_DOUBLE:
+        (void)snprintf(ret_text, size, "%.15g", *(const double *)from);
+        break;
+    case CB_OPT_DURATION:
+        format_value(ret_text, size, opt, (double)*(const uint64_t *)from);
+        break;
+    case CB_OPT_STRING:
+    case CB_OPT_LIST:
+        *ret_text = '\0';
+    }
+}
+
 void cb_config_print(FILE *out, const struct cb_opt *opts, const void *config)
 {
     for (const struct cb_opt *opt = opts; opt->key; opt++) {
@@ -308,37 +362,20 @@ void cb_config_print(FILE *out, const struct cb_opt *opts, const void *config)
 
         if (opt->secret) {
             (void)fprintf(out, "%s = (secret)\n", opt->key);
-            continue;
-        }
-        switch (opt->type) {
-        case CB_OPT_BOOL:
-            (void)fprintf(out, "%s = %s\n", opt->key, *(const bool *)from ? "yes" : "no");
-            break;
-        case CB_OPT_U64:
-            (void)fprintf(out, "%s = %" PRIu64 "\n", opt->key, *(const uint64_t *)from);
-            break;
-        case CB_OPT_DOUBLE:
-            (void)fprintf(out, "%s = %.15g\n", opt->key, *(const double *)from);
-            break;
-        case CB_OPT_DURATION:
-            format_value(text, sizeof(text), opt, (double)*(const uint64_t *)from);
-            (void)fprintf(out, "%s = %s\n", opt->key, text);
-            break;
-        case CB_OPT_STRING: {
+        } else if (opt->type == CB_OPT_STRING) {
             const char *value = *(const char *const *)from;
 
             (void)fprintf(out, "%s = %s\n", opt->key, value ? value : "");
-            break;
-        }
-        case CB_OPT_LIST: {
+        } else if (opt->type == CB_OPT_LIST) {
             const struct cb_opt_list *list = from;
 
             (void)fprintf(out, "%s =", opt->key);
             for (size_t i = 0; i < list->n; i++)
                 (void)fprintf(out, " %s", list->at[i]);
             (void)fputc('\n', out);
-            break;
-        }
+        } else {
+            cb_config_format(opt, from, text, sizeof(text));
+            (void)fprintf(out, "%s = %s\n", opt->key, text);
         }
     }
 }

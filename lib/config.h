@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.h - one table per program: key, type, default, range, unit, help. It feeds the command
- * line, the environment, --help and --print-config, so none of them can disagree.
+ * line, the environment, the file (config_file.h), --help and --print-config, so none of them can
+ * disagree.
  *
- * Precedence  default < environment < command line.
+ * Precedence  default < file < environment < command line.
  * Flags       --key value, --key=value, -k value; a bool is --key or --no-key; "--" ends options.
  *             The first argument that is no option ends them too (a program's own arguments
  * follow). Environment <PREFIX>_<KEY> with '-' as '_', upper case (CBSENSOR_STATE_DIR); a row may
@@ -35,6 +36,7 @@ enum cb_opt_type {
 };
 
 #define CB_OPT_LIST_MAX 64
+#define CB_OPT_MAX 128 /* rows of a table */
 
 struct cb_opt_list {
     size_t n;
@@ -45,6 +47,7 @@ struct cb_opt {
     const char *key; /* long name without "--"; a NULL key ends the table */
     char short_key;  /* 0: none */
     bool secret;     /* never printed by --print-config */
+    bool cli_only;   /* an action, not a setting: not for a file */
     enum cb_opt_type type;
     size_t offset;    /* offsetof(struct ..., member) */
     const char *def;  /* default as text; NULL: false, empty list, NULL string */
@@ -62,6 +65,14 @@ struct cb_opt {
  */
 int cb_config_parse(const struct cb_opt *opts, const char *env_prefix, int argc, char **argv,
                     void *config, int *ret_next, struct cb_err *err) cb_must_check;
+
+struct cb_config_file;
+
+/* The same with a file between the defaults and the environment (NULL: none), which has to live as
+ * long as @config, for strings point into it. */
+int cb_config_parse_with(const struct cb_opt *opts, const char *env_prefix,
+                         const struct cb_config_file *file, int argc, char **argv, void *config,
+                         int *ret_next, struct cb_err *err) cb_must_check;
 
 /* The option part of --help, wrapped to 80 columns. */
 void cb_config_help(FILE *out, const struct cb_opt *opts, const char *env_prefix);

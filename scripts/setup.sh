@@ -23,6 +23,7 @@ libjansson-dev lib:jansson
 libcap-ng-dev lib:libcap-ng
 libseccomp-dev lib:libseccomp
 libzstd-dev lib:libzstd
+libyaml-dev lib:yaml-0.1
 zlib1g-dev lib:zlib
 curl cmd:curl'
 needs_test='
@@ -52,6 +53,8 @@ cpio cmd:cpio
 iproute2 cmd:ip
 kmod cmd:insmod
 python3 cmd:/usr/bin/python3
+python3-pymongo py:pymongo
+python3-venv py:ensurepip
 zstd cmd:zstd'
 
 # wanted WHAT: the needs of a purpose, one "package check" a line
