@@ -238,6 +238,7 @@ int cb_cmd_hwpc(int argc, char **argv, void (*print_help)(void))
         cb_log_init("cbsensor", s.own.level, s.own.log_json);
         status = run(&s);
     }
+    cb_sensor_options_fini(&s.own);
     cb_hwpc_options_fini(&s.hwpc);
     return status;
 }

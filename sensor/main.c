@@ -19,11 +19,13 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/config_file.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
 #include "lib/keys.h"
 #include "lib/log.h"
 #include "sensor/cmd_doctor.h"
+#include "sensor/cmd_events.h"
 #include "sensor/cmd_hwpc.h"
 #include "sensor/confine.h"
 #include "sensor/hwpc_options.h"
@@ -594,6 +596,26 @@ static int print_key(const struct cb_sensor_options *options, struct cb_err *err
     return r;
 }
 
+static void say_fault(void *context, const char *text)
+{
+    bool *said = context;
+
+    *said = true;
+    cb_log_err("%s", text);
+}
+
+/* --check-config says all that is wrong with a file; true when that was said. */
+static bool check_config(const struct cb_sensor_options *options)
+{
+    struct cb_config_file *file = NULL;
+    bool said = false;
+
+    if (options->check_config && options->config &&
+        cb_config_file_read(options->config, cb_sensor_opts, say_fault, &said, &file, NULL) == 0)
+        (void)cb_config_file_free(file);
+    return said;
+}
+
 static int fail(const struct cb_err *err)
 {
     cb_log_err("%s", err->text);
@@ -614,7 +636,8 @@ int main(int argc, char **argv)
     if (cb_hwpc_options_are_meant(argc, argv))
         return cb_cmd_hwpc(argc, argv, print_help);
     if (cb_sensor_options_parse(argc, argv, &sensor.options, &err) < 0) {
-        (void)fail(&err);
+        if (!check_config(&sensor.options))
+            (void)fail(&err);
         return EXIT_USAGE;
     }
     cb_log_init("cbsensor", sensor.options.level, sensor.options.log_json);
@@ -627,9 +650,16 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     if (sensor.options.print_config) {
-        cb_config_print(stdout, cb_sensor_opts, &sensor.options);
+        cb_config_file_print(stdout, cb_sensor_opts, &sensor.options);
+        cb_sensor_options_fini(&sensor.options);
         return EXIT_SUCCESS;
     }
+    if (sensor.options.check_config) {
+        cb_sensor_options_fini(&sensor.options);
+        return EXIT_SUCCESS;
+    }
+    if (sensor.options.list_events)
+        return cb_cmd_events(sensor.options.root, sensor.options.json);
     if (sensor.options.print_key)
         return print_key(&sensor.options, &err) < 0 ? fail(&err) : EXIT_SUCCESS;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -642,6 +672,7 @@ int main(int argc, char **argv)
         cb_log_err("%s", err.text);
     if (close_all(&sensor) < 0)
         r = -EIO;
+    cb_sensor_options_fini(&sensor.options);
     curl_global_cleanup();
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -8,12 +8,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/config_file.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
 
 #define AT(member) offsetof(struct cb_sensor_options, member)
 
 const struct cb_opt cb_sensor_opts[] = {
+    {.key = "config",
+     .cli_only = true,
+     .type = CB_OPT_STRING,
+     .offset = AT(config),
+     .arg = "FILE",
+     .help =
+         "YAML with these options' names as keys (tick: 250ms); the environment and the command "
+         "line go before it"},
     {.key = "name",
      .type = CB_OPT_STRING,
      .offset = AT(name),
@@ -178,19 +187,38 @@ const struct cb_opt cb_sensor_opts[] = {
      .help = "err, warn, info or debug"},
     {.key = "log-json", .type = CB_OPT_BOOL, .offset = AT(log_json), .help = "log as JSON lines"},
     {.key = "print-key",
+     .cli_only = true,
      .type = CB_OPT_BOOL,
      .offset = AT(print_key),
      .help = "print this sensor's public key, making it if need be, and exit"},
     {.key = "print-config",
+     .cli_only = true,
      .type = CB_OPT_BOOL,
      .offset = AT(print_config),
-     .help = "print what is in force and exit"},
+     .help = "print what is in force, as such a file, and exit"},
+    {.key = "check-config",
+     .cli_only = true,
+     .type = CB_OPT_BOOL,
+     .offset = AT(check_config),
+     .help = "say everything that is wrong with --config, and exit; 0: nothing is"},
+    {.key = "list-events",
+     .cli_only = true,
+     .type = CB_OPT_BOOL,
+     .offset = AT(list_events),
+     .help = "print the counter events that this machine has a name for, and exit"},
+    {.key = "json",
+     .cli_only = true,
+     .type = CB_OPT_BOOL,
+     .offset = AT(json),
+     .help = "with --list-events: as JSON"},
     {.key = "version",
+     .cli_only = true,
      .short_key = 'V',
      .type = CB_OPT_BOOL,
      .offset = AT(version),
      .help = "print the version and exit"},
     {.key = "help",
+     .cli_only = true,
      .short_key = 'h',
      .type = CB_OPT_BOOL,
      .offset = AT(help),
@@ -251,6 +279,21 @@ static int check(struct cb_sensor_options *o, struct cb_err *err)
     return o->synthetic ? check_synthetic(o, err) : 0;
 }
 
+/* Once more, now that the file is known. */
+static int parse_with_file(int argc, char **argv, struct cb_sensor_options *options, int *next,
+                           struct cb_err *err)
+{
+    struct cb_config_file *file = NULL;
+    int r = cb_config_file_read(options->config, cb_sensor_opts, NULL, NULL, &file, err);
+
+    if (r < 0)
+        return r;
+    *options = (struct cb_sensor_options){0};
+    r = cb_config_parse_with(cb_sensor_opts, CB_SENSOR_ENV, file, argc, argv, options, next, err);
+    options->file = file;
+    return r;
+}
+
 int cb_sensor_options_parse(int argc, char **argv, struct cb_sensor_options *ret_options,
                             struct cb_err *err)
 {
@@ -259,7 +302,14 @@ int cb_sensor_options_parse(int argc, char **argv, struct cb_sensor_options *ret
 
     *ret_options = (struct cb_sensor_options){0};
     r = cb_config_parse(cb_sensor_opts, CB_SENSOR_ENV, argc, argv, ret_options, &next, err);
+    if (r == 0 && ret_options->config && *ret_options->config)
+        r = parse_with_file(argc, argv, ret_options, &next, err);
     if (r == 0 && next < argc)
         r = cb_err_set(err, EINVAL, "unexpected argument '%.60s', see --help", argv[next]);
     return r < 0 ? r : check(ret_options, err);
+}
+
+void cb_sensor_options_fini(struct cb_sensor_options *options)
+{
+    options->file = cb_config_file_free(options->file);
 }

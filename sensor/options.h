@@ -18,6 +18,7 @@ struct cb_err;
 #define CB_SENSOR_ENV "CBSENSOR"
 
 struct cb_sensor_options {
+    const char *config;
     const char *name;
     uint64_t tick_ns;
     const char *root;
@@ -46,6 +47,9 @@ struct cb_sensor_options {
     bool log_json;
     bool print_key;
     bool print_config;
+    bool check_config;
+    bool list_events;
+    bool json;
     bool help;
     bool version;
 
@@ -54,12 +58,16 @@ struct cb_sensor_options {
     enum cb_log_level level;
     char host_name[CB_NAME_SIZE];
     struct cb_synthetic_spec synthetic_spec;
+    struct cb_config_file *file; /* of --config; strings point into it */
 };
 
 extern const struct cb_opt cb_sensor_opts[];
 
-/* Parse and check. -EINVAL: one line that names the option and what is allowed. */
+/* Parse and check. -EINVAL: one line that names the option, or the file's line, and what is
+ * allowed;
+ * @ret_options then still has `config` and `check_config`. Release by cb_sensor_options_fini(). */
 int cb_sensor_options_parse(int argc, char **argv, struct cb_sensor_options *ret_options,
                             struct cb_err *err) cb_must_check;
+void cb_sensor_options_fini(struct cb_sensor_options *options);
 
 #endif
