@@ -15,7 +15,8 @@
 #define SEND_TIMEOUT_MS 10000
 
 struct tcp {
-    int fd; /* -1: not connected */
+    int fd;           /* -1: not connected */
+    bool half_closed; /* the other side only listens from now on, as `nc` without input does */
     char *host, *port;
     size_t sent; /* reports of the batch in hand that went out whole */
     char *text;  /* of one report */
@@ -63,6 +64,7 @@ static void hang_up(struct tcp *tcp)
     if (tcp->fd >= 0)
         (void)close(tcp->fd);
     tcp->fd = -1;
+    tcp->half_closed = false;
 }
 
 static int tcp_close(void *state, struct cb_err *err)
@@ -101,12 +103,21 @@ static int tcp_open(const struct cb_hwpc_sink_options *options, void **ret_state
     return 0;
 }
 
-/* The other side says nothing: what can be read is its end. */
-static bool is_gone(const struct tcp *tcp)
+/* The other side says nothing: what can be read is its end. It may be gone, and what we send would
+ * be lost, or listen on. The former lets us connect anew, if it is back. */
+static void look_for_the_end(struct tcp *tcp)
 {
+    struct tcp other = {.fd = -1, .host = tcp->host, .port = tcp->port};
     char byte;
 
-    return recv(tcp->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+    if (tcp->fd < 0 || tcp->half_closed || recv(tcp->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 0)
+        return;
+    if (tcp_connect(&other, NULL) == 0) {
+        hang_up(tcp);
+        tcp->fd = other.fd;
+    } else {
+        tcp->half_closed = true;
+    }
 }
 
 static int send_all(struct tcp *tcp, struct cb_err *err)
@@ -144,8 +155,7 @@ static int tcp_write(void *state, const struct cb_hwpc_batch *batch, struct cb_e
     struct tcp *tcp = state;
     int r = 0;
 
-    if (tcp->fd >= 0 && is_gone(tcp))
-        hang_up(tcp);
+    look_for_the_end(tcp);
     if (tcp->fd < 0)
         r = tcp_connect(tcp, err);
     while (r == 0 && tcp->sent < batch->n) {
