@@ -42,6 +42,7 @@ struct config {
     const char *model;
     const char *mongodb;
     struct cb_streams_config streams;
+    const char *metrics_names;
     uint64_t retention_ns;
     uint64_t coarse_ns;
     struct cb_powerapi_config powerapi;
@@ -91,6 +92,12 @@ const struct cb_opt cb_serve_options[] = {
      AT(mongodb),
      .arg = "URI",
      .help = "write recaps to this MongoDB, too: mongodb://HOST/DATABASE"},
+    {.key = "metrics-names",
+     .type = CB_OPT_STRING,
+     AT(metrics_names),
+     .def = "cbwatts",
+     .arg = "WHOSE",
+     .help = "names in /metrics: cbwatts, kepler (for what Kepler has a name for) or both"},
     CB_STREAMS_OPTIONS(struct config, streams),
     {.key = "retention",
      .type = CB_OPT_DURATION,
@@ -191,6 +198,7 @@ struct server {
     struct cb_sink *sinks[MAX_SINKS];
     const char *sink_names[MAX_SINKS];
     struct cb_streams streams;
+    unsigned metrics_names;
     struct cb_keeper *keeper;
     struct cb_http *http;
     struct cb_powerapi_inputs *powerapi;
@@ -217,6 +225,8 @@ static int check_config(const struct config *config, struct server *server, stru
                           config->model);
     if (config->retention_ns > 0 && (double)config->retention_ns < HOUR_NS)
         return cb_err_set(err, EINVAL, "option --retention: at least 1h, or 0 for ever");
+    if (cb_metrics_names_parse(config->metrics_names, &server->metrics_names, err) < 0)
+        return cb_err_prefix(err, -EINVAL, "option --metrics-names");
     return cb_streams_check(&config->streams, err);
 }
 
@@ -349,7 +359,8 @@ static int start_http(struct server *server, struct cb_err *err)
                                       .sink_names = server->sink_names,
                                       .sinks = server->sinks,
                                       .n_sinks = server->n_sinks,
-                                      .streams = &server->streams};
+                                      .streams = &server->streams,
+                                      .metrics_names = server->metrics_names};
 
     return cb_http_start(&options, &server->http, err);
 }

@@ -28,6 +28,12 @@ struct cb_http;
 
 #define CB_HTTP_CONNECTIONS 128
 
+/* Whose names /metrics uses for what both have. */
+enum cb_metrics_names { CB_METRICS_CBWATTS = 1, CB_METRICS_KEPLER = 2 };
+
+/* "cbwatts", "kepler" or "both". -EINVAL. */
+int cb_metrics_names_parse(const char *text, unsigned *ret_names, struct cb_err *err) cb_must_check;
+
 /* Bind and listen on "HOST:PORT" or "[V6]:PORT" (port 0: a free one). *@ret_loopback: only this
  * machine can reach it. *@ret_text becomes the address really bound.
  * Errors: -EINVAL not such a text, -EADDRINUSE, -EACCES, any errno of socket(2), bind(2). */
@@ -45,6 +51,7 @@ struct cb_http_options {
     struct cb_sink *const *sinks;
     size_t n_sinks;
     const struct cb_streams *streams; /* NULL: none */
+    unsigned metrics_names;           /* enum cb_metrics_names; 0: ours */
 };
 
 /* What @options points to is borrowed until stop. */

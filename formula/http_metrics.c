@@ -13,18 +13,36 @@
 #include <string.h>
 
 #include "formula/http_private.h"
+#include "formula/store_stream.h"
 #include "lib/clock.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
 #include "lib/schema.h"
 
+/* Kepler's names follow ours. */
+#define FAMILIES (2 * CB_SCHEMA_COUNT)
+#define KEPLER(id) (CB_SCHEMA_COUNT + (size_t)(id))
+
 struct page {
-    FILE *out[CB_SCHEMA_COUNT];
-    char *text[CB_SCHEMA_COUNT];
-    size_t size[CB_SCHEMA_COUNT];
+    unsigned names;
+    FILE *out[FAMILIES]; /* NULL: not written */
+    char *text[FAMILIES];
+    size_t size[FAMILIES];
     uint64_t now_wall_ns;
     char last_identity[CB_STORE_TEXT_SIZE]; /* of the series whose info was written */
 };
+
+int cb_metrics_names_parse(const char *text, unsigned *ret_names, struct cb_err *err)
+{
+    static const char *const names[] = {"cbwatts", "kepler", "both"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(text, names[i]) == 0) {
+            *ret_names = i + 1; /* both is the two bits */
+            return 0;
+        }
+    return cb_err_set(err, EINVAL, "'%.20s' is not cbwatts, kepler or both", text);
+}
 
 /* ---- lines ---- */
 
@@ -74,10 +92,51 @@ static void node_line(struct page *page, enum cb_schema_id family, const char *m
 {
     FILE *out = page->out[family];
 
+    if (!out)
+        return;
     (void)fputs(cb_schema(family)->prometheus, out);
     label(out, "{", "machine", machine);
     domain_labels(out, total);
     joules(out, uj);
+}
+
+/* Kepler's zones are a machine's; ours are a socket's, which its label says. */
+static void kepler_labels(FILE *out, const char *first, const char *machine,
+                          const struct cb_store_total *total)
+{
+    char path[32];
+
+    (void)snprintf(path, sizeof(path), "socket%u", total->socket);
+    label(out, first, "node_name", machine);
+    label(out, ",", "zone", cb_domain_name((enum cb_domain)total->domain));
+    label(out, ",", "path", path);
+    label(out, ",", "source", cb_source_name((enum cb_source)total->source));
+}
+
+static void kepler_node_line(struct page *page, enum cb_schema_id family, const char *machine,
+                             const struct cb_store_total *total, uint64_t uj)
+{
+    FILE *out = page->out[KEPLER(family)];
+
+    if (!out)
+        return;
+    (void)fprintf(out, "%s{", cb_schema(family)->kepler);
+    kepler_labels(out, "", machine, total);
+    joules(out, uj);
+}
+
+static void kepler_container_line(struct page *page, const char *machine,
+                                  const struct cb_store_total *total)
+{
+    FILE *out = page->out[KEPLER(CB_SCHEMA_DYNAMIC_UJ)];
+
+    if (!out)
+        return;
+    (void)fputs(cb_schema(CB_SCHEMA_DYNAMIC_UJ)->kepler, out);
+    label(out, "{", "container_id", total->container_id[0] ? total->container_id : total->identity);
+    label(out, ",", "container_name", total->name);
+    kepler_labels(out, ",", machine, total);
+    joules(out, total->energy_uj);
 }
 
 static void container_head(FILE *out, enum cb_schema_id family, const char *machine,
@@ -97,9 +156,12 @@ static void container_lines(struct page *page, const char *machine,
     double halfwidth_uj = hypot(model_uj, (double)total->source_uncertainty_uj);
     FILE *out = page->out[CB_SCHEMA_DYNAMIC_UJ];
 
-    container_head(out, CB_SCHEMA_DYNAMIC_UJ, machine, total);
-    domain_labels(out, total);
-    joules(out, total->energy_uj);
+    if (out) {
+        container_head(out, CB_SCHEMA_DYNAMIC_UJ, machine, total);
+        domain_labels(out, total);
+        joules(out, total->energy_uj);
+    }
+    kepler_container_line(page, machine, total);
     out = page->out[CB_SCHEMA_UNCERTAINTY_UJ];
     container_head(out, CB_SCHEMA_UNCERTAINTY_UJ, machine, total);
     domain_labels(out, total);
@@ -129,6 +191,9 @@ static int write_total(void *context, const char *machine, const struct cb_store
     node_line(page, CB_SCHEMA_IDLE_UJ, machine, total, total->idle_uj);
     node_line(page, CB_SCHEMA_SYSTEM_UJ, machine, total, total->system_uj);
     node_line(page, CB_SCHEMA_UNATTRIBUTED_UJ, machine, total, total->unattributed_uj);
+    kepler_node_line(page, CB_SCHEMA_ENERGY_UJ, machine, total, total->energy_uj);
+    kepler_node_line(page, CB_SCHEMA_IDLE_UJ, machine, total, total->idle_uj);
+    kepler_node_line(page, CB_SCHEMA_ACTIVE_UJ, machine, total, total->energy_uj - total->idle_uj);
     return 0;
 }
 
@@ -142,6 +207,8 @@ static int write_machine(void *context, const struct cb_store_machine *machine)
     machine_line(page, CB_SCHEMA_REFUSED, name, (double)machine->refused);
     machine_line(page, CB_SCHEMA_VIOLATIONS, name, (double)machine->violations);
     machine_line(page, CB_SCHEMA_SENSOR_LOST_FRAMES, name, (double)machine->lost_frames);
+    machine_line(page, CB_SCHEMA_SENSOR_MISSED_TICKS, name, (double)machine->missed_ticks);
+    machine_line(page, CB_SCHEMA_SENSOR_CPU_NS, name, (double)machine->self_cpu_ns / 1e9);
     if (machine->last_wall_ns)
         machine_line(page, CB_SCHEMA_LAG_S, name,
                      ((double)page->now_wall_ns - (double)machine->last_wall_ns) / 1e9);
@@ -181,6 +248,42 @@ static int write_sinks(struct cb_http *http, struct cb_store *store, struct page
     return 0;
 }
 
+static int write_stream(const struct cb_stream *stream, struct cb_store *store, struct page *page,
+                        struct cb_err *err)
+{
+    const struct cb_stream_stats *stats = cb_stream_stats(stream);
+    const char *name = cb_stream_name(stream);
+    struct cb_store_stream at;
+    uint64_t frames = 0;
+    uint64_t oldest_wall_ns = 0;
+    int r = cb_store_stream(store, name, &at, err);
+
+    if (r == 0)
+        r = cb_store_stream_waiting(store, name, &frames, &oldest_wall_ns, err);
+    if (r < 0)
+        return r;
+    sink_line(page, CB_SCHEMA_STREAM_ROWS, name, atomic_load(&stats->rows_total));
+    sink_line(page, CB_SCHEMA_STREAM_BATCHES, name, atomic_load(&stats->batches_total));
+    sink_line(page, CB_SCHEMA_STREAM_FAILURES, name, atomic_load(&stats->failures_total));
+    sink_line(page, CB_SCHEMA_STREAM_SET_ASIDE, name, at.set_aside_rows);
+    sink_line(page, CB_SCHEMA_STREAM_LOST_FRAMES, name, at.lost_frames);
+    sink_line(page, CB_SCHEMA_STREAM_WAITING, name, frames);
+    (void)fprintf(page->out[CB_SCHEMA_STREAM_LAG_S], "%s{sink=\"%s\"} %.17g\n",
+                  cb_schema(CB_SCHEMA_STREAM_LAG_S)->prometheus, name,
+                  oldest_wall_ns ? ((double)page->now_wall_ns - (double)oldest_wall_ns) / 1e9 : 0);
+    return 0;
+}
+
+static int write_streams(struct cb_http *http, struct cb_store *store, struct page *page,
+                         struct cb_err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; http->o.streams && i < http->o.streams->n && r == 0; i++)
+        r = write_stream(http->o.streams->at[i], store, page, err);
+    return r;
+}
+
 static int write_all(struct cb_http *http, struct cb_store *store, struct page *page,
                      struct cb_err *err)
 {
@@ -196,26 +299,39 @@ static int write_all(struct cb_http *http, struct cb_store *store, struct page *
     plain_line(page, CB_SCHEMA_IGNORED_MESSAGES, atomic_load(&stats->ignored_total));
     plain_line(page, CB_SCHEMA_HTTP_REQUESTS, atomic_load(&http->requests_total));
     r = cb_store_machines(store, write_machine, page, err);
-    return r < 0 ? r : write_sinks(http, store, page, err);
+    if (r >= 0)
+        r = write_sinks(http, store, page, err);
+    return r < 0 ? r : write_streams(http, store, page, err);
 }
 
 /* ---- the page ---- */
 
-/* Metrics that are not exported have no stream. */
+static int open_family(struct page *page, size_t i, const char *name,
+                       const struct cb_schema_metric *metric, struct cb_err *err)
+{
+    page->out[i] = open_memstream(&page->text[i], &page->size[i]);
+    if (!page->out[i])
+        return cb_err_set(err, ENOMEM, "out of memory");
+    (void)fprintf(page->out[i], "# HELP %s %s\n# TYPE %s %s\n", name, metric->help, name,
+                  cb_schema_kind_name(metric->kind));
+    return 0;
+}
+
+/* Metrics that are not exported have no stream; with Kepler's names alone, neither has what it has
+ * a name for. */
 static int open_page(struct page *page, struct cb_err *err)
 {
-    for (size_t i = 0; i < CB_SCHEMA_COUNT; i++) {
+    int r = 0;
+
+    for (size_t i = 0; i < CB_SCHEMA_COUNT && r == 0; i++) {
         const struct cb_schema_metric *metric = cb_schema((enum cb_schema_id)i);
 
-        if (!metric->prometheus)
-            continue;
-        page->out[i] = open_memstream(&page->text[i], &page->size[i]);
-        if (!page->out[i])
-            return cb_err_set(err, ENOMEM, "out of memory");
-        (void)fprintf(page->out[i], "# HELP %s %s\n# TYPE %s %s\n", metric->prometheus,
-                      metric->help, metric->prometheus, cb_schema_kind_name(metric->kind));
+        if (metric->prometheus && (!metric->kepler || page->names & CB_METRICS_CBWATTS))
+            r = open_family(page, i, metric->prometheus, metric, err);
+        if (r == 0 && metric->kepler && page->names & CB_METRICS_KEPLER)
+            r = open_family(page, KEPLER(i), metric->kepler, metric, err);
     }
-    return 0;
+    return r;
 }
 
 /* Close the streams; their texts are to be freed then. */
@@ -223,7 +339,7 @@ static int close_page(struct page *page, struct cb_err *err)
 {
     int r = 0;
 
-    for (size_t i = 0; i < CB_SCHEMA_COUNT; i++)
+    for (size_t i = 0; i < FAMILIES; i++)
         if (page->out[i] && fclose(page->out[i]) != 0)
             r = cb_err_set(err, ENOMEM, "out of memory");
     return r;
@@ -234,7 +350,7 @@ static int join(const struct page *page, struct reply *ret_reply, struct cb_err 
     size_t size = 0;
     char *text;
 
-    for (size_t i = 0; i < CB_SCHEMA_COUNT; i++)
+    for (size_t i = 0; i < FAMILIES; i++)
         size += page->size[i];
     text = malloc(size + 1);
     if (!text)
@@ -243,7 +359,7 @@ static int join(const struct page *page, struct reply *ret_reply, struct cb_err 
                                 .text = text,
                                 .size = size,
                                 .type = "text/plain; version=0.0.4; charset=utf-8"};
-    for (size_t i = 0; i < CB_SCHEMA_COUNT; i++) {
+    for (size_t i = 0; i < FAMILIES; i++) {
         if (page->size[i])
             memcpy(text, page->text[i], page->size[i]);
         text += page->size[i];
@@ -254,7 +370,8 @@ static int join(const struct page *page, struct reply *ret_reply, struct cb_err 
 int cb_http_metrics(struct cb_http *http, const struct request *request, struct reply *ret_reply,
                     struct cb_err *err)
 {
-    struct page page = {.now_wall_ns = cb_clock_wall_ns()};
+    struct page page = {.names = http->o.metrics_names ? http->o.metrics_names : CB_METRICS_CBWATTS,
+                        .now_wall_ns = cb_clock_wall_ns()};
     struct cb_store *store = NULL;
     int r = cb_http_take_store(http, &store, err);
     int closed;
@@ -271,7 +388,7 @@ int cb_http_metrics(struct cb_http *http, const struct request *request, struct 
         r = closed;
     if (r == 0)
         r = join(&page, ret_reply, err);
-    for (size_t i = 0; i < CB_SCHEMA_COUNT; i++)
+    for (size_t i = 0; i < FAMILIES; i++)
         free(page.text[i]);
     return r;
 }

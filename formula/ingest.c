@@ -167,7 +167,8 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
                   .t0_ns = frame->t0_ns,
                   .t1_ns = frame->t1_ns,
                   .wall_ns = frame->wall_ns,
-                  .lost_frames = frame->lost_frames},
+                  .lost_frames = frame->lost_frames,
+                  .missed_ticks = frame->missed_ticks},
     };
     r = cb_ingest_engine(ingest, machine, err);
     if (r == 0)
@@ -186,6 +187,7 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
         start->t0_ns = frame->t0_ns;
     start->t1_ns = frame->t1_ns > start->t1_ns ? frame->t1_ns : start->t1_ns;
     machine->counts.frames++;
+    machine->counts.self_cpu_ns += frame->self_cpu_ns;
     ingest->n_frames++;
     ingest->batch_bytes += pending->frame.result_size + pending->usage.size +
                            pending->n_targets * sizeof(*pending->targets);

@@ -52,7 +52,7 @@ struct cb_store_machine {
     int64_t id;
     char name[CB_NAME_SIZE];
     char key[CB_KEY_SIZE]; /* bound public key, "" when none is */
-    uint64_t frames, duplicates, refused, violations, lost_frames;
+    uint64_t frames, duplicates, refused, violations, lost_frames, missed_ticks, self_cpu_ns;
     /* the boot that was heard last; "" and 0 before the first frame */
     int64_t boot;
     char boot_id[CB_BOOT_ID_SIZE];
@@ -92,7 +92,7 @@ int cb_store_start(struct cb_store *store, int64_t machine, const char *boot_id,
 
 /* What came since the last call, added to the machine's counts. */
 struct cb_store_counts {
-    uint64_t frames, duplicates, refused, violations;
+    uint64_t frames, duplicates, refused, violations, self_cpu_ns;
 };
 int cb_store_add_counts(struct cb_store *store, int64_t machine,
                         const struct cb_store_counts *counts, struct cb_err *err) cb_must_check;
@@ -146,7 +146,8 @@ struct cb_store_frame {
     uint64_t t0_ns, t1_ns, wall_ns;
     const void *result; /* cb_result_pack() */
     size_t result_size;
-    uint64_t lost_frames; /* to store only: as the frame said, since the sensor's start */
+    uint64_t lost_frames, missed_ticks; /* to store only: as the frame said, since the sensor's
+                                           start */
 };
 
 /* Within a transaction. -EEXIST: (start, seq) is there. Also moves the start's last_seq and the

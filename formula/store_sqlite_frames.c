@@ -27,12 +27,13 @@ int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *fram
     if (r > 0)
         r = cb_sql_run(store, "move a start on", err,
                        "UPDATE starts SET last_seq = max(last_seq, ?2),"
-                       " lost_frames = max(lost_frames, ?3) WHERE id = ?1",
-                       "iuu", frame->start, frame->seq, frame->lost_frames);
-    if (r > 0 && frame->lost_frames > 0)
+                       " lost_frames = max(lost_frames, ?3), missed_ticks = max(missed_ticks, ?4)"
+                       " WHERE id = ?1",
+                       "iuuu", frame->start, frame->seq, frame->lost_frames, frame->missed_ticks);
+    if (r > 0 && (frame->lost_frames > 0 || frame->missed_ticks > 0))
         r = cb_sql_run(store, "count lost frames", err,
-                       "UPDATE machines SET lost_frames = (SELECT sum(lost_frames) FROM starts"
-                       " WHERE machine = machines.id)"
+                       "UPDATE machines SET (lost_frames, missed_ticks) = (SELECT sum(lost_frames),"
+                       " sum(missed_ticks) FROM starts WHERE machine = machines.id)"
                        " WHERE id = (SELECT machine FROM starts WHERE id = ?1)",
                        "i", frame->start);
     if (r > 0)

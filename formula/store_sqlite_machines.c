@@ -8,7 +8,8 @@
 
 #define MACHINE_COLUMNS                                                                            \
     "m.id, m.name, m.key, m.frames, m.duplicates, m.refused, m.violations, m.lost_frames,"         \
-    " b.id, b.boot_id, b.last_t1_ns, b.last_wall_ns, b.last_length_ns, b.heard_wall_ns"
+    " b.id, b.boot_id, b.last_t1_ns, b.last_wall_ns, b.last_length_ns, b.heard_wall_ns,"           \
+    " m.missed_ticks, m.self_cpu_ns"
 
 static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
 {
@@ -24,6 +25,8 @@ static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
         .last_wall_ns = cb_sql_u64(stmt, 11),
         .last_length_ns = cb_sql_u64(stmt, 12),
         .heard_wall_ns = cb_sql_u64(stmt, 13),
+        .missed_ticks = cb_sql_u64(stmt, 14),
+        .self_cpu_ns = cb_sql_u64(stmt, 15),
     };
     cb_sql_text(stmt, 1, machine->name, sizeof(machine->name));
     cb_sql_text(stmt, 2, machine->key, sizeof(machine->key));
@@ -187,9 +190,10 @@ int cb_store_add_counts(struct cb_store *store, int64_t machine,
 {
     int r = cb_sql_run(store, "count a machine's frames", err,
                        "UPDATE machines SET frames = frames + ?2, duplicates = duplicates + ?3,"
-                       " refused = refused + ?4, violations = violations + ?5 WHERE id = ?1",
-                       "iuuuu", machine, counts->frames, counts->duplicates, counts->refused,
-                       counts->violations);
+                       " refused = refused + ?4, violations = violations + ?5,"
+                       " self_cpu_ns = self_cpu_ns + ?6 WHERE id = ?1",
+                       "iuuuuu", machine, counts->frames, counts->duplicates, counts->refused,
+                       counts->violations, counts->self_cpu_ns);
 
     return r < 0 ? r : 0;
 }

@@ -41,6 +41,10 @@ static const struct cb_schema_metric metrics[CB_SCHEMA_COUNT] = {
     [CB_SCHEMA_UNATTRIBUTED_UJ] = {"unattributed_uj", UJ, C, CB_SCHEMA_NODE_DOMAIN,
                                    "cb_unattributed_energy_joules_total",
                                    "Energy that could not be assigned to anything."},
+    [CB_SCHEMA_ACTIVE_UJ] = {"active_uj", UJ, C, CB_SCHEMA_NODE_DOMAIN, NULL,
+                             "Node's energy without the idle part; the stores have the two it is "
+                             "made from.",
+                             "kepler_node_cpu_active_joules_total"},
     [CB_SCHEMA_COVERED_NS] = {"covered_ns", NS, C, CB_SCHEMA_NODE_DOMAIN, NULL,
                               "Part of the row's time that its frames cover: less where some are "
                               "missing."},

@@ -42,6 +42,7 @@ enum cb_schema_id {
     CB_SCHEMA_IDLE_UJ,
     CB_SCHEMA_SYSTEM_UJ,
     CB_SCHEMA_UNATTRIBUTED_UJ,
+    CB_SCHEMA_ACTIVE_UJ,
     CB_SCHEMA_COVERED_NS,
     CB_SCHEMA_MACHINE_CPU_NS,
     /* what a container is and uses */
