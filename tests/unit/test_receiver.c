@@ -218,7 +218,6 @@ static void a_stranger_gets_silence_until_its_key_is_added(void **state)
     struct cb_link_client *client;
     struct cb_link_event event = {.seq = 0};
 
-    cb_log_init("test", CB_LOG_ERR, false);
     e->sensor.name = "node2";
     client = connect_as(e, &e->sensor_keys[1]);
     assert_int_equal(next(client, &event), CB_LINK_DOWN);
@@ -236,7 +235,6 @@ static void a_key_that_was_revoked_for_a_moment_leaves_no_hole(void **state)
     struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
     struct cb_link_event event;
 
-    cb_log_init("test", CB_LOG_ERR, false);
     assert_int_equal(next(client, &event), CB_LINK_WELCOME);
     send_frame(e, client, 1);
     until_acked(client, 1);
@@ -306,5 +304,6 @@ int main(void)
         TEST(stopping_commits_what_came),
     };
 
+    cb_log_init("test", CB_LOG_ERR, false);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
