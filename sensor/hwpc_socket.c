@@ -13,10 +13,11 @@
 #include "sensor/hwpc_sink.h"
 
 #define SEND_TIMEOUT_MS 10000
+#define END_TRIES 3
 
 struct tcp {
-    int fd;           /* -1: not connected */
-    bool half_closed; /* the other side only listens from now on, as `nc` without input does */
+    int fd;         /* -1: not connected */
+    unsigned tries; /* to connect anew since the other side ended its half */
     char *host, *port;
     size_t sent; /* reports of the batch in hand that went out whole */
     char *text;  /* of one report */
@@ -64,7 +65,7 @@ static void hang_up(struct tcp *tcp)
     if (tcp->fd >= 0)
         (void)close(tcp->fd);
     tcp->fd = -1;
-    tcp->half_closed = false;
+    tcp->tries = 0;
 }
 
 static int tcp_close(void *state, struct cb_err *err)
@@ -104,20 +105,24 @@ static int tcp_open(const struct cb_hwpc_sink_options *options, void **ret_state
 }
 
 /* The other side says nothing: what can be read is its end. It may be gone, and what we send would
- * be lost, or listen on. The former lets us connect anew, if it is back. */
-static void look_for_the_end(struct tcp *tcp)
+ * be lost, or it only listens from now on. One that is gone can be connected to anew when it is
+ * back; where that fails again and again the old connection is used. */
+static int look_for_the_end(struct tcp *tcp, struct cb_err *err)
 {
     struct tcp other = {.fd = -1, .host = tcp->host, .port = tcp->port};
     char byte;
+    int r;
 
-    if (tcp->fd < 0 || tcp->half_closed || recv(tcp->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 0)
-        return;
-    if (tcp_connect(&other, NULL) == 0) {
+    if (tcp->fd < 0 || tcp->tries > END_TRIES ||
+        recv(tcp->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 0)
+        return 0;
+    r = tcp_connect(&other, err);
+    if (r == 0) {
         hang_up(tcp);
         tcp->fd = other.fd;
-    } else {
-        tcp->half_closed = true;
+        return 0;
     }
+    return ++tcp->tries > END_TRIES ? 0 : r;
 }
 
 static int send_all(struct tcp *tcp, struct cb_err *err)
@@ -153,9 +158,10 @@ static int make_text(struct tcp *tcp, const struct cb_hwpc_batch *batch, size_t 
 static int tcp_write(void *state, const struct cb_hwpc_batch *batch, struct cb_err *err)
 {
     struct tcp *tcp = state;
-    int r = 0;
+    int r = look_for_the_end(tcp, err);
 
-    look_for_the_end(tcp);
+    if (r < 0)
+        return r; /* the old connection may still be good */
     if (tcp->fd < 0)
         r = tcp_connect(tcp, err);
     while (r == 0 && tcp->sent < batch->n) {
