@@ -30,7 +30,7 @@ struct cb_count {
 struct cb_count_target {
     struct cb_perf_target *perf;
     struct cb_bpf_target *bpf;
-    uint64_t *carried; /* counts, enabled and running times of perf since the last read; or NULL */
+    uint64_t *carried; /* counts of perf since the last read, or NULL */
 };
 
 /* Three quarters of the descriptors are for counters; sockets, logs and statistics have the rest.
@@ -249,8 +249,8 @@ int cb_count_target_move(struct cb_count *count, struct cb_count_target *target,
     r = cb_bpf_target_open(count->bpf, cgroup_fd, &target->bpf, err);
     if (r < 0)
         return r;
-    /* nothing between the two: what runs now is in the one or in the other */
-    (void)!cb_perf_target_read(count->perf, target->perf, UINT64_MAX, carried, carried + counts,
+    /* nothing between the two: what runs now is in the one or in the other; times are of no use */
+    (void)!cb_perf_target_read(count->perf, target->perf, 0, carried, carried + counts,
                                carried + counts + times, NULL);
     target->perf = cb_perf_target_close(count->perf, target->perf);
     target->carried = cb_take(carried);
@@ -263,12 +263,9 @@ static void add_up(uint64_t *sums, const uint64_t *more, size_t n)
         sums[i] += more[i];
 }
 
-static void add_carried(struct cb_count *count, struct cb_count_target *target, uint64_t *counts,
-                        uint64_t *enabled_ns, uint64_t *running_ns)
+static void add_carried(struct cb_count_target *target, size_t n, uint64_t *counts)
 {
-    add_up(counts, target->carried, n_counts(count));
-    add_up(enabled_ns, target->carried + n_counts(count), n_times(count));
-    add_up(running_ns, target->carried + n_counts(count) + n_times(count), n_times(count));
+    add_up(counts, target->carried, n);
     free(target->carried);
     target->carried = NULL;
 }
@@ -303,6 +300,6 @@ int cb_count_read(struct cb_count *count, struct cb_count_target *target, uint64
     assert(target);
     cb_bpf_target_read(count->bpf, target->bpf, tick_ns, counts, enabled_ns, running_ns);
     if (target->carried)
-        add_carried(count, target, counts, enabled_ns, running_ns);
+        add_carried(target, n_counts(count), counts);
     return 0;
 }

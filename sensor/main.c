@@ -327,6 +327,7 @@ static int open_sampler(struct sensor *s, struct cb_err *err)
         .docker = s->docker,
         .metrics = s->metrics,
         .metrics_ns = s->options.metrics_ns,
+        .tick_ns = s->options.tick_ns,
         .gaps = &s->gaps,
     };
 

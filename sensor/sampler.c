@@ -3,18 +3,25 @@
 #include "sensor/sampler.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "sensor/cputime.h"
+#include "sensor/fsread.h"
 
 #define LINGER_NS (3 * CB_NS_PER_S)
+#define LOG_NS (60 * CB_NS_PER_S)
+#define METRICS_COST_NS 50000         /* of one target, before it is known */
 #define N_STATS (1 + CB_METRIC_COUNT) /* cpu_ns, and what metrics.h has */
 
 struct target {
@@ -23,7 +30,10 @@ struct target {
     bool text_due;  /* the formula does not know its (new) text yet */
     bool text_open; /* docker has been asked and has not answered */
     bool gone;
-    bool last_row; /* told with CB_TARGET_GONE in the frame that is out */
+    bool last_row;          /* told with CB_TARGET_GONE in the frame that is out */
+    bool short_of_fds;      /* that is why it has no counters */
+    uint64_t metrics_round; /* in which `values` were read */
+    uint64_t *values;       /* [CB_METRIC_COUNT]; NULL: they are read in the tick */
     uint64_t gone_ns;
     uint64_t last_cpu_ns; /* of cputime, for a target without counters */
     struct cb_count_target *count;
@@ -44,6 +54,14 @@ struct cb_sampler {
     uint64_t t0_ns;
     uint64_t last_self_ns;
     uint64_t metrics_due_ns;
+    uint64_t metrics_cost_ns; /* of one target, about */
+    uint64_t metrics_round;   /* that is running or was the last */
+    size_t metrics_next;      /* target to read in it */
+    bool metrics_running, metrics_ready;
+    bool cpus_changed;
+    bool short_of_fds, retreat_over;
+    bool taken_said;
+    struct cb_log_limit uncounted_limit;
     bool missed_said;
     uint64_t *busy_ns, *last_busy_ns; /* [n_sockets] */
     bool busy_known;
@@ -87,26 +105,35 @@ static int make_room(struct cb_sampler *s, size_t targets)
     return 0;
 }
 
+/* They are never more than at the start. */
+static void tell_events(struct cb_sampler *s)
+{
+    const struct cb_perf *perf = s->options.perf;
+    struct cb_frame *f = &s->frame;
+
+    f->n_events = cb_perf_n_events(perf);
+    f->n_groups = cb_perf_n_groups(perf);
+    for (size_t i = 0; i < f->n_events; i++) {
+        const struct cb_event *event = cb_perf_event(perf, i);
+
+        f->events[i] =
+            (struct cb_frame_event){.name = event->name, .pmu = event->pmu, .group = event->group};
+    }
+}
+
 static int make_fixed(struct cb_sampler *s)
 {
     const struct cb_sampler_options *o = &s->options;
     struct cb_frame *f = &s->frame;
 
-    f->n_events = cb_perf_n_events(o->perf);
-    f->n_groups = cb_perf_n_groups(o->perf);
-    f->events = calloc(f->n_events, sizeof(*f->events));
+    f->events = calloc(cb_perf_n_events(o->perf), sizeof(*f->events));
     f->energies = calloc(cb_energy_n(o->energy) + 1, sizeof(*f->energies));
     f->counters = calloc(cb_machine_n(o->machine) + 1, sizeof(*f->counters));
     s->busy_ns = calloc(o->topology->n_sockets, sizeof(*s->busy_ns));
     s->last_busy_ns = calloc(o->topology->n_sockets, sizeof(*s->last_busy_ns));
     if (!f->events || !f->energies || !f->counters || !s->busy_ns || !s->last_busy_ns)
         return -ENOMEM;
-    for (size_t i = 0; i < f->n_events; i++) {
-        const struct cb_event *event = cb_perf_event(o->perf, i);
-
-        f->events[i] =
-            (struct cb_frame_event){.name = event->name, .pmu = event->pmu, .group = event->group};
-    }
+    tell_events(s);
     s->stat_names[0] = "cpu_ns";
     for (size_t i = 0; i < CB_METRIC_COUNT; i++)
         s->stat_names[1 + i] = cb_metric_name(i);
@@ -128,7 +155,7 @@ int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler 
     s->frame.start_id = options->start_id;
     s->frame.version = CB_VERSION;
     s->frame.n_sockets = options->topology->n_sockets;
-    s->frame.n_cpus = options->topology->n_cpus;
+    s->metrics_cost_ns = METRICS_COST_NS;
     s->frame.has_machine_row = true;
     cb_cputime_init(&s->cputime, options->root_fd, options->counting_fd);
     r = make_fixed(s);
@@ -148,6 +175,7 @@ static void free_target(struct cb_sampler *s, struct target *t)
     free(t->name);
     free(t->image);
     free(t->labels);
+    free(t->values);
     free(t);
 }
 
@@ -186,16 +214,54 @@ static char *copy_path(const char *path)
     return copy;
 }
 
+/* Counting goes where perf_event is mounted, and there is only one such place (place.h). */
+static bool is_taken_by_v1(const struct cb_sampler *s)
+{
+    static const char name[] = "\nperf_event\t";
+    cb_auto_free char *text = NULL;
+    struct statfs fs;
+    const char *line;
+
+    if (fstatfs(s->options.counting_fd, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC ||
+        cb_fsread_all(s->options.root_fd, "proc/cgroups", 65536, &text, NULL) < 0)
+        return false;
+    line = strstr(text, name);
+    return line && line[strlen(name)] != '0';
+}
+
+static void say_not_counted(struct cb_sampler *s, const struct target *t, int r,
+                            const struct cb_err *err)
+{
+    cb_log_debug("%s is not counted: %s", t->cgroup, err->text);
+    if (r == -ENOENT && is_taken_by_v1(s))
+        cb_log_limited(&s->uncounted_limit, LOG_NS, CB_LOG_WARN,
+                       "%s and others are not counted: perf_event has been mounted as cgroup v1 "
+                       "meanwhile; unmount it, or restart cbsensor to count there",
+                       t->cgroup);
+    else if (r != -EMFILE)
+        cb_log_limited(&s->uncounted_limit, LOG_NS, CB_LOG_WARN, "%s is not counted: %s", t->cgroup,
+                       err->text);
+}
+
+static int count_in(struct cb_sampler *s, struct target *t, int dir_fd)
+{
+    struct cb_err err = {0};
+    int r = cb_count_target_open(s->options.count, dir_fd, &t->count, &err);
+
+    t->short_of_fds = r == -EMFILE || r == -ENFILE || r == -ENOSPC;
+    s->short_of_fds = s->short_of_fds || t->short_of_fds;
+    if (r < 0) {
+        (void)snprintf(t->why, sizeof(t->why), "not counted: %.140s", err.text);
+        say_not_counted(s, t, r, &err);
+    }
+    return r;
+}
+
 static void count_target(struct cb_sampler *s, struct target *t,
                          const struct cb_cgroup_found *found)
 {
-    struct cb_err err = {0};
-
-    if (cb_count_target_open(s->options.count, found->dir_fd, &t->count, &err) == 0)
-        return;
-    (void)snprintf(t->why, sizeof(t->why), "not counted: %.140s", err.text);
-    cb_log_debug("%s is not counted: %s", found->path, err.text);
-    if (cb_cputime_read(&s->cputime, found->path, &t->last_cpu_ns, NULL) < 0)
+    if (count_in(s, t, found->dir_fd) < 0 &&
+        cb_cputime_read(&s->cputime, found->path, &t->last_cpu_ns, NULL) < 0)
         t->last_cpu_ns = 0;
 }
 
@@ -203,9 +269,14 @@ static void measure_target(struct cb_sampler *s, struct target *t, const char *p
 {
     struct cb_err err = {0};
 
-    if (s->options.metrics &&
-        cb_metrics_target_open(s->options.metrics, path, s->t0_ns != 0, &t->metrics, &err) < 0)
+    if (!s->options.metrics)
+        return;
+    if (cb_metrics_target_open(s->options.metrics, path, s->t0_ns != 0, &t->metrics, &err) < 0) {
         cb_log_debug("%s has no container metrics: %s", path, err.text);
+        return;
+    }
+    if (s->options.tick_ns)
+        t->values = calloc(CB_METRIC_COUNT, sizeof(*t->values));
 }
 
 /* A guest's path tells all there is to know of it. */
@@ -297,8 +368,41 @@ void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
     cb_docker_answer_fini(answer);
 }
 
+/* Its cgroup's directory; -1: it is gone. */
+static int open_target_dir(const struct cb_sampler *s, const struct target *t)
+{
+    return t->gone ? -1
+                   : openat(s->options.counting_fd, t->cgroup[1] ? t->cgroup + 1 : ".",
+                            O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Those that had no descriptors; true when all of them have now. */
+static bool count_uncounted(struct cb_sampler *s)
+{
+    for (size_t i = 0; i < s->n_targets; i++) {
+        struct target *t = s->targets[i];
+        cb_auto_close int dir_fd = -1;
+
+        if (t->count || !t->short_of_fds || t->gone)
+            continue;
+        dir_fd = open_target_dir(s, t);
+        if (dir_fd < 0 && errno != EMFILE && errno != ENFILE)
+            continue; /* it has just gone */
+        if (dir_fd < 0 || (count_in(s, t, dir_fd) < 0 && t->short_of_fds))
+            return false;
+    }
+    return true;
+}
+
 void cb_sampler_ask_again(struct cb_sampler *s)
 {
+    if (!s->taken_said && is_taken_by_v1(s)) {
+        s->taken_said = true;
+        cb_log_warn("perf_event has been mounted as cgroup v1: containers are not counted any "
+                    "more; unmount it, or restart cbsensor to count there");
+    }
+    (void)count_uncounted(s);
+    s->short_of_fds = false; /* said already, or room again */
     for (size_t i = 0; s->options.docker && i < s->n_targets; i++) {
         struct target *t = s->targets[i];
 
@@ -343,8 +447,13 @@ static void take_out_idle(struct cb_sampler *s, uint64_t tick_ns)
     const struct cb_topology *t = s->options.topology;
     struct cb_frame *f = &s->frame;
 
+    int cpu_clock = cb_perf_cpu_clock(s->options.perf);
+
     for (size_t socket = 0; socket < f->n_sockets; socket++) {
-        uint64_t wall_ns = tick_ns * t->socket_cpus[socket];
+        /* the clocks know which CPUs were there for how long */
+        uint64_t clocks_ns =
+            cpu_clock < 0 ? 0 : cb_frame_count(f, (size_t)0, socket, (size_t)cpu_clock);
+        uint64_t wall_ns = clocks_ns ? clocks_ns : tick_ns * t->socket_cpus[socket] + 1;
         uint64_t busy_ns = s->busy_known ? s->busy_ns[socket] : 0;
 
         if (busy_ns > wall_ns)
@@ -451,28 +560,98 @@ static uint64_t self_ns(void)
     return (uint64_t)ts.tv_sec * CB_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* ---- container metrics ---- */
+
+/* Would they take so much of a tick that the next one could be late? */
+static bool is_spread(const struct cb_sampler *s)
+{
+    return s->metrics_cost_ns * s->n_targets > s->options.tick_ns / 8;
+}
+
+static void next_period(struct cb_sampler *s, uint64_t now_ns)
+{
+    uint64_t period_ns = s->options.metrics_ns;
+
+    s->metrics_due_ns = now_ns - (now_ns - s->metrics_due_ns) % period_ns + period_ns;
+}
+
 /* The columns of the container metrics are in the frames in which they are due, one each period. */
 static bool begin_metrics(struct cb_sampler *s, uint64_t now_ns)
 {
     const struct cb_sampler_options *o = &s->options;
-    bool due = o->metrics && now_ns >= s->metrics_due_ns;
+    bool in_tick = o->metrics && !s->metrics_running && !s->metrics_ready &&
+                   now_ns >= s->metrics_due_ns && (!o->tick_ns || !is_spread(s));
 
-    s->frame.n_stats = due ? N_STATS : 1;
-    if (due)
-        s->metrics_due_ns = now_ns - (now_ns - s->metrics_due_ns) % o->metrics_ns + o->metrics_ns;
-    return due;
+    if (in_tick)
+        next_period(s, now_ns);
+    s->frame.n_stats = in_tick || s->metrics_ready ? N_STATS : 1;
+    return in_tick || s->metrics_ready;
 }
 
 static void read_metrics(struct cb_sampler *s, struct target *t, size_t row)
 {
     uint64_t *values = &s->frame.stats[row * s->frame.n_stats + 1];
 
-    if (t && t->metrics) {
+    if (t && t->metrics && !s->metrics_ready) {
         cb_metrics_target_read(s->options.metrics, t->metrics, values);
         return;
     }
     for (size_t i = 0; i < CB_METRIC_COUNT; i++)
-        values[i] = CB_STAT_ABSENT;
+        values[i] =
+            t && t->values && t->metrics_round == s->metrics_round ? t->values[i] : CB_STAT_ABSENT;
+}
+
+static void read_all_metrics(struct cb_sampler *s)
+{
+    uint64_t begin_ns = cb_clock_boot_ns();
+
+    for (size_t row = 0; row <= s->n_targets; row++)
+        read_metrics(s, row ? s->targets[row - 1] : NULL, row);
+    if (!s->metrics_ready && s->n_targets)
+        s->metrics_cost_ns = (cb_clock_boot_ns() - begin_ns) / s->n_targets;
+    s->metrics_ready = false;
+}
+
+static bool is_round_due(struct cb_sampler *s)
+{
+    uint64_t now_ns = cb_clock_boot_ns();
+
+    if (!s->options.metrics || !s->options.tick_ns || s->metrics_running || s->metrics_ready ||
+        now_ns < s->metrics_due_ns || !is_spread(s))
+        return false;
+    next_period(s, now_ns);
+    s->metrics_running = true;
+    s->metrics_round++;
+    s->metrics_next = 0;
+    return true;
+}
+
+bool cb_sampler_work(struct cb_sampler *s, uint64_t for_ns)
+{
+    uint64_t begin_ns;
+    uint64_t now_ns;
+    size_t n = 0;
+
+    if (!s->metrics_running && !is_round_due(s))
+        return false;
+    begin_ns = now_ns = cb_clock_boot_ns();
+    for (; s->metrics_next < s->n_targets && now_ns - begin_ns < for_ns; s->metrics_next++) {
+        struct target *t = s->targets[s->metrics_next];
+
+        if (!t->metrics || !t->values || t->metrics_round == s->metrics_round)
+            continue;
+        cb_metrics_target_read(s->options.metrics, t->metrics, t->values);
+        t->metrics_round = s->metrics_round;
+        n++;
+        now_ns = cb_clock_boot_ns();
+    }
+    if (n)
+        s->metrics_cost_ns = (now_ns - begin_ns) / n;
+    if (s->metrics_next < s->n_targets)
+        return true;
+    s->metrics_running = false;
+    s->metrics_ready = true;
+    return false;
 }
 
 /* Said once, for good. */
@@ -519,8 +698,8 @@ static void read_rest(struct cb_sampler *s, uint64_t tick_ns, bool with_metrics)
             read_uncounted(s, s->targets[i], i + 1, tick_ns);
     take_out_idle(s, tick_ns);
     f->stats[0] = cpu_time(f, 0, cpu_clock);
-    for (size_t row = 0; with_metrics && row <= s->n_targets; row++)
-        read_metrics(s, row ? s->targets[row - 1] : NULL, row);
+    if (with_metrics)
+        read_all_metrics(s);
 }
 
 static void tell_self(struct cb_sampler *s)
@@ -528,6 +707,11 @@ static void tell_self(struct cb_sampler *s)
     const struct cb_sampler_options *o = &s->options;
     uint64_t now_ns = self_ns();
 
+    if (o->topology->n_strange)
+        cb_gaps_add(o->gaps, "cpu",
+                    "%u CPUs of a socket that came later are not counted: restart "
+                    "cbsensor",
+                    o->topology->n_strange);
     if (s->refused_targets)
         cb_gaps_add(o->gaps, "cgroup", "%llu cgroups could not be added",
                     (unsigned long long)s->refused_targets);
@@ -547,6 +731,7 @@ static uint64_t read_all(struct cb_sampler *s, bool dictionary)
 
     cb_gaps_reset(o->gaps);
     say_missed_switches(s);
+    f->n_cpus = cb_topology_n_online(o->topology);
     f->n_targets = s->n_targets;
     read_busy(s);
     f->n_counters = cb_machine_read(o->machine, f->counters, o->gaps);
@@ -592,6 +777,82 @@ int cb_sampler_read(struct cb_sampler *s, bool dictionary, struct cb_frame **ret
     return 0;
 }
 
+/* ---- between frames ---- */
+
+bool cb_sampler_look(struct cb_sampler *s)
+{
+    struct cb_err err = {0};
+    int r = cb_topology_refresh(s->options.topology, s->options.root_fd, &err);
+
+    if (r < 0)
+        cb_log_debug("cannot look for CPUs: %s", err.text);
+    if (r <= 0)
+        return false;
+    s->cpus_changed = true;
+    return true;
+}
+
+static void follow_target(struct cb_sampler *s, struct target *t)
+{
+    cb_auto_close int dir_fd = t->count ? open_target_dir(s, t) : -1;
+    struct cb_err err = {0};
+
+    if (t->count && cb_count_target_follow(s->options.count, t->count, dir_fd, &err) < 0)
+        cb_log_limited(&s->uncounted_limit, LOG_NS, CB_LOG_WARN,
+                       "%s is not counted on every CPU: %s", t->cgroup, err.text);
+}
+
+/* CPUs came or went; what those that went have counted is in the frame that has just been read. */
+static void follow_cpus(struct cb_sampler *s)
+{
+    const struct cb_sampler_options *o = &s->options;
+    struct cb_err err = {0};
+
+    if (!s->cpus_changed && !cb_count_is_stuck(o->count))
+        return;
+    cb_log_info("%u CPUs are online now", cb_topology_n_online(o->topology));
+    if (cb_count_target_follow(o->count, NULL, -1, &err) < 0 ||
+        cb_machine_follow(o->machine, &err) < 0)
+        cb_log_warn("the machine is not counted on every CPU: %s", err.text);
+    for (size_t i = 0; i < s->n_targets; i++)
+        follow_target(s, s->targets[i]);
+    cb_count_followed(o->count);
+    s->cpus_changed = false;
+}
+
+static void move_to_bpf(struct cb_sampler *s)
+{
+    for (size_t i = 0; i < s->n_targets; i++) {
+        struct target *t = s->targets[i];
+        cb_auto_close int dir_fd = t->count ? open_target_dir(s, t) : -1;
+        struct cb_err err = {0};
+
+        if (dir_fd >= 0 && cb_count_target_move(s->options.count, t->count, dir_fd, &err) < 0)
+            cb_log_debug("%s stays with perf: %s", t->cgroup, err.text);
+    }
+}
+
+/* One step after the other until there are descriptors for all, or nothing is left to give up. */
+static void retreat(struct cb_sampler *s)
+{
+    enum cb_count_retreat step = CB_COUNT_BY_BPF;
+    char why[256];
+
+    while (s->short_of_fds && !s->retreat_over && step != CB_COUNT_STAYS) {
+        step = cb_count_retreat(s->options.count, why, sizeof(why));
+        s->retreat_over = step == CB_COUNT_STAYS;
+        cb_log_warn("%s", why);
+        cb_gaps_reset(s->options.gaps);
+        cb_gaps_add_standing(s->options.gaps, "descriptors", "%s", why);
+        if (step == CB_COUNT_BY_BPF)
+            move_to_bpf(s);
+        if (step == CB_COUNT_FEWER_EVENTS)
+            tell_events(s);
+        s->short_of_fds = !count_uncounted(s);
+    }
+    s->short_of_fds = false;
+}
+
 void cb_sampler_done(struct cb_sampler *s, bool delivered)
 {
     size_t kept = 0;
@@ -606,5 +867,9 @@ void cb_sampler_done(struct cb_sampler *s, bool delivered)
         else
             s->targets[kept++] = t;
     }
+    if (kept < s->n_targets)
+        s->metrics_next = 0; /* those that were read know it */
     s->n_targets = kept;
+    follow_cpus(s);
+    retreat(s);
 }

@@ -9,7 +9,12 @@
  *          "machine minus containers" means the same for every event.
  * Ends     a container that is gone gets its last row with CB_TARGET_GONE. Where its name is still
  *          being asked for, that row waits for it up to 3 s; the rows before hold what it used.
- * Memory   born(), gone() and text() may allocate, read() does not.
+ * Metrics  where reading them takes much of a tick they are read a few containers at a time in the
+ *          pauses (cb_sampler_work), and are in the first frame after the last of them.
+ * CPUs     that come or go are taken up after the frame that follows cb_sampler_look().
+ * Few descriptors  done() takes a step back (count.h) when they have run out, says it once and
+ *          counts those again that were not; ask_again() tries what is still not counted.
+ * Memory   born(), gone(), text(), look() and done() may allocate, read() does not.
  * Threads  one object belongs to one thread.
  */
 #ifndef CB_SENSOR_SAMPLER_H
@@ -41,8 +46,8 @@ struct cb_sampler_options {
     const char *sensor;
     const char *boot_id;
     const char *start_id;
-    const struct cb_topology *topology;
-    const struct cb_perf *perf; /* the events */
+    struct cb_topology *topology; /* cb_sampler_look() keeps it up to date */
+    const struct cb_perf *perf;   /* the events */
     struct cb_count *count;
     struct cb_machine *machine;
     struct cb_busy *busy;
@@ -50,6 +55,7 @@ struct cb_sampler_options {
     struct cb_docker *docker;   /* NULL: names are not asked for */
     struct cb_metrics *metrics; /* NULL: no container metrics */
     uint64_t metrics_ns;        /* their own period: other frames do not have their columns */
+    uint64_t tick_ns;           /* what takes much of it is read between the ticks; 0: in them */
     struct cb_gaps *gaps;
 };
 
@@ -68,8 +74,15 @@ size_t cb_sampler_n_targets(const struct cb_sampler *sampler);
 /* An answer of docker.h; takes what it owns. */
 void cb_sampler_text(struct cb_sampler *sampler, struct cb_docker_answer *answer);
 
-/* Ask again for the names that were not found. */
+/* Try again what failed: names that were not found, targets that could not be counted; and see that
+ * nobody has taken the hierarchy away. Every few seconds. */
 void cb_sampler_ask_again(struct cb_sampler *sampler);
+
+/* Have CPUs come or gone? True: close the tick early. */
+bool cb_sampler_look(struct cb_sampler *sampler);
+
+/* Between ticks: do for about @for_ns what can wait. True: there is more. */
+bool cb_sampler_work(struct cb_sampler *sampler, uint64_t for_ns);
 
 /* Begin the first interval now. */
 void cb_sampler_start(struct cb_sampler *sampler);

@@ -19,6 +19,9 @@
 #define RESCAN_NS (10 * CB_NS_PER_S)
 #define RESCAN_UNWATCHED_NS CB_NS_PER_S
 #define LOG_NS (60 * CB_NS_PER_S)
+#define LOOK_NS (CB_NS_PER_S / 10) /* for CPUs that came or went, at most so often */
+#define LOOK_AT_LEAST_NS CB_NS_PER_S
+#define WORK_NS 1000000
 
 struct loop {
     const struct cb_tick_options *o;
@@ -27,6 +30,8 @@ struct loop {
     uint64_t missed_ticks;
     uint64_t frames;
     uint64_t next_rescan_ns;
+    uint64_t looked_ns;
+    bool work;  /* something is left to do between the ticks */
     bool due;   /* the timer says so */
     bool early; /* a container came or went */
     bool stop;
@@ -123,6 +128,7 @@ static int take_frame(struct loop *l, struct cb_err *err)
     if (delivered && l->o->dump)
         r = cb_dump_frame(l->o->dump, frame, err);
     cb_sampler_done(l->o->sampler, delivered);
+    l->work = cb_sampler_work(l->o->sampler, 0);
     l->dictionary = !delivered;
     l->due = l->early = false;
     l->frames += delivered;
@@ -138,6 +144,10 @@ static int poll_timeout_ms(const struct loop *l, uint64_t now_ns)
     uint64_t until_ns = l->next_rescan_ns;
     uint64_t early_ns = cb_sampler_t0_ns(l->o->sampler) + EARLY_NS;
 
+    if (l->work)
+        return 0;
+    if (l->looked_ns + LOOK_AT_LEAST_NS < until_ns)
+        until_ns = l->looked_ns + LOOK_AT_LEAST_NS;
     if (l->early && early_ns < until_ns)
         until_ns = early_ns;
     return until_ns <= now_ns ? 0 : (int)((until_ns - now_ns + 999999) / 1000000);
@@ -166,6 +176,23 @@ static int wait_for_something(struct loop *l, struct cb_err *err)
     return 0;
 }
 
+static void look(struct loop *l, uint64_t now_ns)
+{
+    if (now_ns < l->looked_ns + LOOK_NS)
+        return;
+    l->looked_ns = now_ns;
+    if (cb_sampler_look(l->o->sampler))
+        l->early = true;
+}
+
+/* A small part of a tick: the next one must not wait for it. */
+static void work(struct loop *l)
+{
+    uint64_t for_ns = l->o->tick_ns / 8;
+
+    l->work = cb_sampler_work(l->o->sampler, for_ns < WORK_NS ? for_ns : WORK_NS);
+}
+
 static int run(struct loop *l, struct cb_err *err)
 {
     int r = 0;
@@ -180,8 +207,11 @@ static int run(struct loop *l, struct cb_err *err)
         now_ns = cb_clock_boot_ns();
         if (now_ns >= l->next_rescan_ns)
             rescan(l, now_ns);
+        look(l, now_ns);
         if (l->due || l->stop || (l->early && now_ns >= cb_sampler_t0_ns(l->o->sampler) + EARLY_NS))
             r = take_frame(l, err);
+        else
+            work(l);
     }
     return r;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -684,6 +685,163 @@ static void a_tick_that_was_missed_is_counted_and_widens_the_interval(void **sta
     close_loop(&l);
 }
 
+/* ---- descriptors run out ---- */
+
+static void limit_descriptors(rlim_t n, struct rlimit *ret_before)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+    limit = *ret_before;
+    limit.rlim_cur = n;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static bool has_gap(const struct cb_frame *f, const char *source, const char *text)
+{
+    for (size_t i = 0; i < f->n_gaps; i++)
+        if (strcmp(f->gaps[i].source, source) == 0 && strstr(f->gaps[i].reason, text))
+            return true;
+    return false;
+}
+
+/* Under its own path, so that it can be found again. Returns its row. */
+static size_t add_real_target(struct parts *p)
+{
+    char path[64];
+    struct cb_cgroup_found found = {.path = path, .kind = CB_TARGET_CGROUP};
+
+    (void)snprintf(path, sizeof(path), "/cbtest.%d.%d", (int)getpid(), p->children);
+    if (p->cgroup_fd < 0 || mkdirat(p->cgroup_fd, path + 1, 0755) < 0) {
+        print_message("no cgroup can be made\n");
+        skip();
+    }
+    p->children++;
+    found.dir_fd = openat(p->cgroup_fd, path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_non_null(cb_sampler_born(p->sampler, &found));
+    (void)close(found.dir_fd);
+    return cb_sampler_n_targets(p->sampler);
+}
+
+static bool is_counted(const struct cb_frame *f, size_t row)
+{
+    return f->running_ns[row * f->n_sockets * f->n_groups] ==
+           f->enabled_ns[row * f->n_sockets * f->n_groups];
+}
+
+static void without_descriptors_events_are_given_up_and_then_cpu_time_is_left(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    size_t n_cpus = p->topology.n_cpus;
+    struct rlimit before;
+    struct cb_frame *f = NULL;
+    size_t fewer = 0, uncounted = 0;
+
+    cb_sampler_start(p->sampler);
+    limit_descriptors((rlim_t)(n_cpus * 2 * 20), &before); /* three quarters: 15 of two events */
+    for (size_t i = 1; i <= 40 && !uncounted; i++) {
+        size_t row = add_real_target(p);
+
+        f = read_frame(p, false); /* the one in which it is not counted yet */
+        cb_sampler_done(p->sampler, true);
+        f = read_frame(p, false);
+        if (!fewer && f->n_events == 1)
+            fewer = i;
+        if (!is_counted(f, row))
+            uncounted = i;
+        if (fewer == i) {
+            assert_true(has_gap(f, "descriptors", "context-switches is not counted any more"));
+            assert_string_equal(f->events[0].name, "cpu-clock");
+        }
+        if (!uncounted) {
+            assert_true(is_counted(f, 1));
+            assert_true(cb_frame_count(f, 0, 0, (size_t)f->n_events - 1) > 0);
+        }
+        cb_sampler_done(p->sampler, true);
+    }
+    assert_in_range(fewer, 12, 16);
+    assert_in_range(uncounted, 24, 32);
+    f = read_frame(p, true);
+    assert_true(has_gap(f, "descriptors", "only the CPU time"));
+    assert_true(is_counted(f, uncounted - 1));
+    assert_true(f->stats[uncounted] != CB_STAT_ABSENT);
+    cb_sampler_done(p->sampler, true);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    cb_sampler_ask_again(p->sampler); /* now there are enough */
+    f = read_frame(p, true);
+    assert_true(is_counted(f, uncounted));
+    cb_sampler_done(p->sampler, true);
+}
+
+/* A child in the cgroup runs for @ms of CPU time. */
+static void spin_for(const struct parts *p, int cgroup, unsigned ms)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct timespec now = {0};
+        char path[80];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "cbtest.%d.%d/cgroup.procs", (int)getppid(), cgroup);
+        fd = openat(p->cgroup_fd, path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "0", 1) != 1)
+            _exit(1);
+        while ((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 < ms)
+            (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void without_descriptors_bpf_takes_over_and_nothing_is_lost(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_count_options count = {.root_fd = p->root_fd,
+                                     .topology = &p->topology,
+                                     .perf = p->perf,
+                                     .wanted = "auto",
+                                     .counting_fd = p->cgroup_fd,
+                                     .max_fds = 20000};
+    struct rlimit before;
+    struct cb_frame *f = NULL;
+    uint64_t ns = 0;
+
+    p->sampler = cb_sampler_close(p->sampler);
+    p->count = cb_count_close(p->count);
+    assert_int_equal(cb_count_open(&count, &p->count, NULL), 0);
+    assert_false(cb_count_uses_bpf(p->count));
+    open_sampler(p, p->busy, &p->sampler);
+    cb_sampler_start(p->sampler);
+    assert_int_equal(add_real_target(p), 1);
+    spin_for(p, 0, 50);
+    limit_descriptors((rlim_t)(p->topology.n_cpus * 2 * 40), &before);
+    for (int i = 0; i < 32; i++)
+        (void)add_real_target(p);
+    for (int round = 0; round < 4; round++) {
+        f = read_frame(p, false);
+        ns += f->stats[f->n_stats];
+        cb_sampler_done(p->sampler, true); /* the first goes over to bpf */
+        if (round == 0)
+            assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        if (round == 0 && !cb_count_uses_bpf(p->count)) {
+            print_message("BPF cannot be used here\n");
+            skip();
+        }
+        if (round == 1)
+            spin_for(p, 0, 50);
+    }
+    assert_true(has_gap(f, "descriptors", "counting by bpf from now on"));
+    assert_int_equal(f->n_events, 2);
+    for (size_t row = 1; row <= f->n_targets; row++)
+        assert_true(is_counted(f, row));
+    /* stolen time is counted; a switch that this kernel hides costs up to a whole slice */
+    assert_in_range(ns, 60000000, 400000000);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -696,6 +854,8 @@ int main(void)
         TEST(a_name_that_comes_later_is_told_again),
         TEST(a_target_that_is_gone_has_one_last_row),
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
+        TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
+        TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
         TEST(every_frame_can_be_encoded_and_read_back),
 #ifdef COUNTS_ALLOCATIONS
         TEST(a_tick_allocates_nothing),
