@@ -18,6 +18,7 @@
 #include "lib/log.h"
 #include "sensor/cputime.h"
 #include "sensor/fsread.h"
+#include "sensor/moment.h"
 
 #define LINGER_NS (3 * CB_NS_PER_S)
 #define LOG_NS (60 * CB_NS_PER_S)
@@ -52,6 +53,7 @@ struct cb_sampler {
     uint32_t last_id;
     uint64_t seq;
     uint64_t t0_ns;
+    struct cb_moment *moment;
     uint64_t last_self_ns;
     uint64_t metrics_due_ns;
     uint64_t metrics_cost_ns; /* of one target, about */
@@ -121,6 +123,8 @@ static void tell_events(struct cb_sampler *s)
     }
 }
 
+static bool read_machine(void *context, uint64_t tick_ns, struct cb_moment_reading *reading);
+
 static int make_fixed(struct cb_sampler *s)
 {
     const struct cb_sampler_options *o = &s->options;
@@ -138,7 +142,13 @@ static int make_fixed(struct cb_sampler *s)
     for (size_t i = 0; i < CB_METRIC_COUNT; i++)
         s->stat_names[1 + i] = cb_metric_name(i);
     f->stat_names = s->stat_names;
-    return make_room(s, 64);
+    s->moment =
+        cb_moment_open(&(struct cb_moment_options){.n_energies = cb_energy_n(o->energy),
+                                                   .n_counts = o->topology->n_sockets * f->n_events,
+                                                   .n_times = o->topology->n_sockets * f->n_groups,
+                                                   .read = read_machine,
+                                                   .context = s});
+    return s->moment ? make_room(s, 64) : -ENOMEM;
 }
 
 int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler **ret_sampler,
@@ -186,6 +196,7 @@ struct cb_sampler *cb_sampler_close(struct cb_sampler *s)
     for (size_t i = 0; i < s->n_targets; i++)
         free_target(s, s->targets[i]);
     cb_cputime_fini(&s->cputime);
+    s->moment = cb_moment_close(s->moment);
     free(s->targets);
     free(s->busy_ns);
     free(s->last_busy_ns);
@@ -472,16 +483,23 @@ static void take_out_idle(struct cb_sampler *s, uint64_t tick_ns)
     }
 }
 
-static void read_machine(struct cb_sampler *s, uint64_t tick_ns)
+/* cb_moment_options.read */
+static bool read_machine(void *context, uint64_t tick_ns, struct cb_moment_reading *reading)
 {
-    struct cb_frame *f = &s->frame;
+    struct cb_sampler *s = context;
+    const struct cb_sampler_options *o = &s->options;
+    size_t gaps = o->gaps->n;
     struct cb_err err = {0};
 
-    if (cb_count_begin(s->options.count, &err) < 0)
-        cb_gaps_add(s->options.gaps, "perf", "%s", err.text);
-    if (cb_count_read(s->options.count, NULL, tick_ns, f->counts, f->enabled_ns, f->running_ns,
-                      &err) < 0)
-        cb_gaps_add(s->options.gaps, "perf:machine", "%s", err.text);
+    reading->n_energies = cb_energy_read(o->energy, tick_ns, s->busy_known ? s->busy_ns : NULL,
+                                         reading->energies, o->gaps);
+    if (cb_count_begin(o->count, &err) < 0)
+        cb_gaps_add(o->gaps, "perf", "%s", err.text);
+    if (cb_count_read(o->count, NULL, tick_ns, reading->counts, reading->enabled_ns,
+                      reading->running_ns, &err) < 0)
+        cb_gaps_add(o->gaps, "perf:machine", "%s", err.text);
+    return o->gaps->n == gaps && reading->n_energies > 0 &&
+           reading->energies[0].source != CB_SOURCE_ESTIMATE;
 }
 
 static void add_target_gap(struct cb_sampler *s, const struct target *t, const char *text)
@@ -670,14 +688,16 @@ static void say_missed_switches(struct cb_sampler *s)
  * runs between two readings is in the one and not in the other. Returns their moment, t1. */
 static uint64_t read_counters(struct cb_sampler *s)
 {
-    const struct cb_sampler_options *o = &s->options;
     struct cb_frame *f = &s->frame;
-    uint64_t t1_ns = cb_clock_boot_ns();
+    struct cb_moment_reading reading = {.energies = f->energies,
+                                        .counts = f->counts,
+                                        .enabled_ns = f->enabled_ns,
+                                        .running_ns = f->running_ns};
+    uint64_t t1_ns = cb_moment_read(s->moment, s->t0_ns, &reading);
     uint64_t tick_ns = t1_ns - s->t0_ns;
 
-    f->n_energies =
-        cb_energy_read(o->energy, tick_ns, s->busy_known ? s->busy_ns : NULL, f->energies, o->gaps);
-    read_machine(s, tick_ns);
+    f->n_energies = reading.n_energies;
+    f->wall_ns = cb_clock_wall_ns();
     for (size_t i = 0; i < s->n_targets; i++)
         if (s->targets[i]->count)
             read_target(s, s->targets[i], i + 1, tick_ns);
@@ -735,7 +755,6 @@ static uint64_t read_all(struct cb_sampler *s, bool dictionary)
     f->n_targets = s->n_targets;
     read_busy(s);
     f->n_counters = cb_machine_read(o->machine, f->counters, o->gaps);
-    f->wall_ns = cb_clock_wall_ns();
     t1_ns = read_counters(s);
     for (size_t i = 0; i < s->n_targets; i++)
         fill_target(s->targets[i], &f->targets[i], dictionary, t1_ns);
