@@ -40,7 +40,6 @@ struct config {
     bool plain;
     bool insecure;
     const char *model;
-    const char *mongodb;
     struct cb_streams_config streams;
     const char *metrics_names;
     uint64_t retention_ns;
@@ -86,12 +85,6 @@ const struct cb_opt cb_serve_options[] = {
      .def = "cbwatts",
      .arg = "MODEL",
      .help = "cbwatts: fitted online to the counters; cputime: by CPU time"},
-    {.key = "mongodb",
-     .secret = true,
-     .type = CB_OPT_STRING,
-     AT(mongodb),
-     .arg = "URI",
-     .help = "write recaps to this MongoDB, too: mongodb://HOST/DATABASE"},
     {.key = "metrics-names",
      .type = CB_OPT_STRING,
      AT(metrics_names),
@@ -303,7 +296,7 @@ static int start_sinks(struct server *server, struct cb_err *err)
     const struct {
         const struct cb_sink_ops *ops;
         const char *uri;
-    } all[] = {{&cb_sink_mongodb, server->config->mongodb}};
+    } all[] = {{&cb_sink_mongodb, server->config->streams.mongodb}};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         struct cb_sink_options options = {.ops = all[i].ops,

@@ -3,21 +3,11 @@
 #include "formula/store_mongodb.h"
 
 #include <errno.h>
-#include <mongoc/mongoc.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "formula/recap_flat.h"
 #include "lib/err.h"
 #include "lib/frame.h"
-
-#define SELECT_MS 5000 /* how long to look for a server, unless the URI says otherwise */
-#define SOCKET_MS 15000
-
-struct mongodb {
-    mongoc_client_t *client;
-    char database[64];
-};
 
 /* ---- the document ---- */
 
@@ -54,62 +44,14 @@ int cb_mongodb_document(const char *key, const json_t *recap, bson_t *ret, struc
 
 /* ---- the sink ---- */
 
-static void init_once(void)
+static int mongodb_open(const char *uri, void **ret_state, struct cb_err *err)
 {
-    mongoc_init();
-    mongoc_log_set_handler(NULL, NULL); /* what fails is returned */
-}
-
-static void default_option(mongoc_uri_t *uri, const char *option, int32_t value)
-{
-    if (!mongoc_uri_has_option(uri, option))
-        (void)mongoc_uri_set_option_as_int32(uri, option, value);
-}
-
-/* The driver's own text may repeat the URI with its password: only what it says after that. */
-static int mongodb_open(const char *text, void **ret_state, struct cb_err *err)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    bson_error_t error = {0};
-    struct mongodb *mongodb;
-    mongoc_uri_t *uri;
-    const char *database;
-
-    (void)pthread_once(&once, init_once);
-    uri = mongoc_uri_new_with_error(text, &error);
-    if (!uri)
-        return cb_err_set(err, EINVAL,
-                          "--mongodb: %.150s; the form is mongodb://[USER:PASSWORD@]HOST[:PORT]"
-                          "[/DATABASE][?OPTIONS]",
-                          error.message);
-    mongodb = calloc(1, sizeof(*mongodb));
-    if (!mongodb) {
-        mongoc_uri_destroy(uri);
-        return cb_err_set(err, ENOMEM, "out of memory");
-    }
-    default_option(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SELECT_MS);
-    default_option(uri, MONGOC_URI_CONNECTTIMEOUTMS, SELECT_MS);
-    default_option(uri, MONGOC_URI_SOCKETTIMEOUTMS, SOCKET_MS);
-    database = mongoc_uri_get_database(uri);
-    (void)snprintf(mongodb->database, sizeof(mongodb->database), "%s",
-                   database && database[0] ? database : CB_MONGODB_DATABASE);
-    mongodb->client = mongoc_client_new_from_uri_with_error(uri, &error);
-    mongoc_uri_destroy(uri);
-    if (!mongodb->client) {
-        free(mongodb);
-        return cb_err_set(err, EINVAL, "--mongodb: %.200s", error.message);
-    }
-    (void)mongoc_client_set_appname(mongodb->client, "cbformula");
-    *ret_state = mongodb;
-    return 0;
+    return cb_mongodb_open(uri, (struct cb_mongodb **)ret_state, err);
 }
 
 static void mongodb_close(void *state)
 {
-    struct mongodb *mongodb = state;
-
-    mongoc_client_destroy(mongodb->client);
-    free(mongodb);
+    (void)cb_mongodb_close(state);
 }
 
 /* Errors about the document itself, which no repetition cures. */
@@ -119,8 +61,8 @@ static bool is_hopeless(const bson_error_t *error)
                                                   error->code == MONGOC_ERROR_COMMAND_INVALID_ARG);
 }
 
-static int replace(struct mongodb *mongodb, const char *key, const char *machine, const bson_t *doc,
-                   struct cb_err *err)
+static int replace(struct cb_mongodb *mongodb, const char *key, const char *machine,
+                   const bson_t *doc, struct cb_err *err)
 {
     char name[CB_NAME_SIZE + 8];
     mongoc_collection_t *collection;

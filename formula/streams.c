@@ -8,10 +8,12 @@
 
 #include "formula/store_files.h"
 #include "formula/store_influxdb.h"
+#include "formula/store_mongodb.h"
 #include "formula/store_stream.h"
 #include "lib/err.h"
 
 #define SECRET_SIZE 4096
+#define MONGODB_TTL_MIN_NS (60 * CB_NS_PER_S)
 
 static bool is_given(const char *text)
 {
@@ -25,6 +27,11 @@ int cb_streams_check(const struct cb_streams_config *config, struct cb_err *err)
 
     if (r < 0)
         return cb_err_prefix(err, r, "option --influxdb-format");
+    r = cb_mongodb_formats_parse(config->mongodb_format, &formats, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --mongodb-format");
+    if (config->mongodb_ttl_ns > 0 && config->mongodb_ttl_ns < MONGODB_TTL_MIN_NS)
+        return cb_err_set(err, EINVAL, "option --mongodb-ttl: at least 1m, or 0 for never");
     return 0;
 }
 
@@ -121,6 +128,17 @@ static int start_influxdb2(struct starter *starter, struct cb_err *err)
                : start_one(starter, &cb_stream_influxdb2, &config, c->influxdb_resolution_ns, err);
 }
 
+static int start_mongodb(struct starter *starter, struct cb_err *err)
+{
+    const struct cb_streams_config *c = starter->config;
+    struct cb_mongodb_config config = {.uri = c->mongodb, .ttl_ns = c->mongodb_ttl_ns};
+    int r = cb_mongodb_formats_parse(c->mongodb_format, &config.formats, err);
+
+    if (r < 0 || !is_given(c->mongodb) || config.formats == 0)
+        return r;
+    return start_one(starter, &cb_stream_mongodb, &config, c->mongodb_resolution_ns, err);
+}
+
 static int start_files(struct starter *starter, bool csv, struct cb_err *err)
 {
     const struct cb_streams_config *c = starter->config;
@@ -151,10 +169,7 @@ int cb_streams_start(const struct cb_streams_config *config, struct cb_store *st
                      struct cb_err *err)
 {
     static int (*const all[])(struct starter *, struct cb_err *) = {
-        start_influxdb,
-        start_influxdb2,
-        start_jsonl,
-        start_csv,
+        start_influxdb, start_influxdb2, start_mongodb, start_jsonl, start_csv,
     };
     struct starter starter = {.config = config,
                               .options = {.database = database, .notify = notify},

@@ -17,6 +17,8 @@ struct cb_streams_config {
     const char *influxdb2, *influxdb2_org, *influxdb2_bucket, *influxdb2_token_file;
     const char *influxdb_format, *influxdb_ca_file;
     uint64_t influxdb_resolution_ns;
+    const char *mongodb, *mongodb_format; /* recaps go there by a queue of their own (sink.h) */
+    uint64_t mongodb_resolution_ns, mongodb_ttl_ns;
     const char *jsonl_dir, *csv_dir;
     uint64_t files_resolution_ns, files_rotate_mib, files_rotate_ns, files_keep;
 };
@@ -29,6 +31,20 @@ struct cb_streams_config {
 
 /* clang-format off */
 #define CB_STREAMS_OPTIONS(config, member) \
+    {.key = "mongodb", .secret = true, .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, mongodb), .arg = "URI", \
+     .help = "write recaps and energy to this MongoDB, too: mongodb://HOST/DATABASE"}, \
+    {.key = "mongodb-format", .type = CB_OPT_STRING, \
+     CB_STREAMS_AT(config, member, mongodb_format), .def = "cbwatts", .arg = "LIST", \
+     .help = "energy there as cbwatts: one document a row; powerapi: its power reports; for both; " \
+             "or none: recaps only"}, \
+    {.key = "mongodb-resolution", .type = CB_OPT_DURATION, \
+     CB_STREAMS_AT(config, member, mongodb_resolution_ns), .def = "1s", \
+     .min = CB_STREAMS_RESOLUTION_MIN, .max = CB_STREAMS_RESOLUTION_MAX, .arg = "DURATION", \
+     .help = "time of one row there"}, \
+    {.key = "mongodb-ttl", .type = CB_OPT_DURATION, \
+     CB_STREAMS_AT(config, member, mongodb_ttl_ns), .def = "0", .max = 87600 * 3600e9, \
+     .arg = "DURATION", .help = "let it delete energy that is so old (at least 1m; 0: never)"}, \
     {.key = "influxdb", .type = CB_OPT_STRING, CB_STREAMS_AT(config, member, influxdb), \
      .arg = "URL", .help = "write energy to this InfluxDB 1.x, too: http://HOST:8086"}, \
     {.key = "influxdb-database", .type = CB_OPT_STRING, \
