@@ -38,6 +38,8 @@ git cmd:git
 ca-certificates cmd:curl
 python3 cmd:/usr/bin/python3
 sqlite3 cmd:sqlite3
+influxdb cmd:influxd
+prometheus cmd:promtool
 iproute2 cmd:ip
 procps cmd:pgrep
 docker-compose cmd:docker-compose
