@@ -181,12 +181,11 @@ def on_real(run, names, wanted):
     paths = {name: run.containers[name] for name in names}
     ids = {target: n for n, name in enumerate(names, 1)
            for target in score.targets_of(run.store, {name: paths[name]})}
-    others = max([*run.store.targets, *ids]) + 10
     for fault in REAL:
         stored = copy.deepcopy(run.store)
         for domain in _every(stored):
-            domain.shares = {ids.get(t, t + others): s for t, s in domain.shares.items()}
-        stored.targets = {ids.get(t, t + others): v for t, v in stored.targets.items()}
+            domain.shares = {ids.get(t, ("other", t)): s for t, s in domain.shares.items()}
+        stored.targets = {ids.get(t, ("other", t)): v for t, v in stored.targets.items()}
         fault(stored)
         results = gates.judge(score.measure(run.truth, stored, paths), run.truth, stored, wanted)
         yield (any(FAULTS[fault] in sentence for passed, sentence in results if not passed),
