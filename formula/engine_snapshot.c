@@ -4,7 +4,8 @@
  *
  * One function walks the state in both directions, so that what is written is what is read:
  * magic, version, model kind, columns, models; little-endian, doubles bit by bit. Of an expert's
- * arrays only the columns in use are there. Everything read is checked before the engine changes.
+ * arrays only the columns it has seen are there. Everything read is checked before the engine
+ * changes.
  */
 #include <errno.h>
 #include <math.h>
@@ -15,7 +16,7 @@
 #include "lib/err.h"
 
 #define MAGIC UINT32_C(0x6d776263) /* "cbwm" */
-#define SNAPSHOT_VERSION 3
+#define SNAPSHOT_VERSION 4
 
 struct walk {
     uint8_t *out; /* writing; NULL: only measuring */
@@ -91,15 +92,52 @@ static void walk_column(struct walk *walk, struct cb_column *column)
         fail(walk, "column");
 }
 
-static void walk_expert(struct walk *walk, struct cb_cbwatts_expert *expert, const size_t *used,
-                        size_t n)
+/* What an expert never saw is 0 and not written: roots in the one that splits, events times the
+ * frequency where it is not known. */
+static bool is_known(const struct cb_cbwatts_expert *expert, size_t at)
 {
+    const double values[] = {expert->mean[at], expert->scatter_w[at], expert->weight[at],
+                             expert->scatter[at * CB_CBWATTS_COLS + at]};
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (values[i] != 0 || signbit(values[i]))
+            return true;
+    }
+    return false;
+}
+
+/* A bit for each of the @n columns; those that are known, in @known. Returns how many. */
+static size_t walk_known(struct walk *walk, const struct cb_cbwatts_expert *expert,
+                         const size_t *columns, size_t n, size_t *known)
+{
+    size_t n_known = 0;
+
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t bits = 0;
+
+        for (size_t k = i; k < n && k < i + 8; k++)
+            bits |= (uint64_t)is_known(expert, columns[k]) << (k - i);
+        walk_uint(walk, &bits, 1, "expert columns");
+        for (size_t k = i; k < n && k < i + 8; k++) {
+            if (bits >> (k - i) & 1)
+                known[n_known++] = columns[k];
+        }
+    }
+    return n_known;
+}
+
+static void walk_expert(struct walk *walk, struct cb_cbwatts_expert *expert, const size_t *columns,
+                        size_t n_columns)
+{
+    size_t used[CB_CBWATTS_COLS], n;
+
     walk_double(walk, &expert->n, 0, "expert n");
     walk_double(walk, &expert->mean_w, 0, "expert mean_w");
     walk_double(walk, &expert->scatter_ww, 0, "expert scatter_ww");
     walk_double(walk, &expert->idle_w, 0, "expert idle_w");
     walk_double(walk, &expert->error_w, 0, "expert error_w");
     walk_double(walk, &expert->noise_ww, 0, "expert noise_ww");
+    n = walk_known(walk, expert, columns, n_columns, used);
     for (size_t i = 0; i < n; i++) {
         walk_double(walk, &expert->mean[used[i]], 0, "expert mean");
         walk_double(walk, &expert->scatter_w[used[i]], ANY, "expert scatter_w");
@@ -113,11 +151,11 @@ static void walk_expert(struct walk *walk, struct cb_cbwatts_expert *expert, con
 static void walk_cbwatts(struct walk *walk, struct cb_cbwatts *model, size_t n_columns)
 {
     uint64_t clocks = model->clocks, outliers = model->outliers;
-    size_t used[CB_CBWATTS_COLS], n = 0;
+    size_t columns[CB_CBWATTS_COLS], n = 0;
 
     for (size_t kind = 0; kind < CB_CBWATTS_COLS / CB_MODEL_EVENTS; kind++) {
         for (size_t i = 0; i < n_columns; i++)
-            used[n++] = kind * CB_MODEL_EVENTS + i;
+            columns[n++] = kind * CB_MODEL_EVENTS + i;
     }
     walk_uint(walk, &model->ticks, 8, "ticks");
     walk_uint(walk, &clocks, 4, "clocks");
@@ -137,7 +175,7 @@ static void walk_cbwatts(struct walk *walk, struct cb_cbwatts *model, size_t n_c
     walk_double(walk, &model->idle_prior_w, 0, "idle_prior_w");
     walk_double(walk, &model->idle_prior_sd_w, 0, "idle_prior_sd_w");
     for (size_t k = 0; k < CB_CBWATTS_EXPERTS; k++)
-        walk_expert(walk, &model->experts[k], used, n);
+        walk_expert(walk, &model->experts[k], columns, n);
 }
 
 static void walk_cputime(struct walk *walk, struct cb_cputime *model)
