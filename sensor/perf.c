@@ -318,7 +318,7 @@ static bool is_open(const struct cb_perf *perf, const struct cb_perf_target *tar
 
 bool cb_perf_is_stuck(const struct cb_perf *perf)
 {
-    return perf->stuck != NULL;
+    return perf->stuck || perf->again;
 }
 
 int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
@@ -337,6 +337,7 @@ int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, i
             r = open_cpu(perf, target, target->is_machine ? -1 : cgroup_fd, c, err);
             if (r < 0)
                 close_cpu(perf, target, c);
+            perf->not_ready = perf->not_ready || (r == 0 && !is_open(perf, target, c));
         }
     }
     return r;
@@ -346,10 +347,12 @@ void cb_perf_followed(struct cb_perf *perf)
 {
     free(perf->stuck);
     perf->stuck = NULL;
+    perf->again = perf->not_ready;
+    perf->not_ready = false;
 }
 
-/* A machine-wide cpu-clock that stands still is one of a CPU that was offline meanwhile: the kernel
- * takes its counters away and never gives them back. */
+/* A machine-wide cpu-clock that stands still or cannot be read is one of a CPU that was offline
+ * meanwhile: the kernel takes its counters away and never gives them back. */
 static void notice_stuck(struct cb_perf *perf, uint32_t c)
 {
     if (!cb_topology_is_online(perf->topology, c))
@@ -563,6 +566,8 @@ static int add_group(struct cb_perf *perf, struct cb_perf_target *target, uint64
 
     if (r < 0 && perf->cpus.counts)
         keep_group(perf, cpu, group, NULL, 0, 0);
+    if (r < 0 && fd >= 0 && target->is_machine)
+        notice_stuck(perf, cpu);
     if (r < 0) /* a group that this CPU does not count, or a CPU that has gone, is no fault */
         return fd < 0 || !cb_topology_is_online(perf->topology, cpu) ? 0 : r;
     before.enabled_ns = words[0];

@@ -82,7 +82,8 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
  * targets are then read by the caller's. */
 int cb_perf_sweep(struct cb_perf *perf, struct cb_err *err) cb_must_check;
 
-/* Has a CPU's counting stopped, for it was offline and back between two looks at the topology? */
+/* Must the targets follow though the topology did not change? A CPU was offline and back between
+ * two looks at it, or was not ready for counters when it came. */
 bool cb_perf_is_stuck(const struct cb_perf *perf);
 
 /* After the topology changed or counting got stuck, and after a read: close the counters of CPUs

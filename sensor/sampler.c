@@ -829,7 +829,8 @@ static void follow_cpus(struct cb_sampler *s)
 
     if (!s->cpus_changed && !cb_count_is_stuck(o->count))
         return;
-    cb_log_info("%u CPUs are online now", cb_topology_n_online(o->topology));
+    if (s->cpus_changed)
+        cb_log_info("%u CPUs are online now", cb_topology_n_online(o->topology));
     if (cb_count_target_follow(o->count, NULL, -1, &err) < 0 ||
         cb_machine_follow(o->machine, &err) < 0)
         cb_log_warn("the machine is not counted on every CPU: %s", err.text);
