@@ -369,6 +369,8 @@ static int take(struct cb_powerapi *powerapi, struct sensor *sensor, struct cb_h
     powerapi->counts.reports++;
     cb_hwpc_join_clock(sensor->join, now_ns);
     r = cb_hwpc_join_add(sensor->join, report, err);
+    cb_hwpc_join_clock(sensor->join,
+                       0); /* what the same reading still has may belong to its tick */
     if (r < 0)
         return r;
     powerapi->waiting += cb_hwpc_join_waiting(sensor->join) - before;
@@ -401,7 +403,8 @@ int cb_powerapi_add(struct cb_powerapi *powerapi, enum cb_powerapi_input input,
     return r;
 }
 
-int cb_powerapi_give(struct cb_powerapi *powerapi, uint64_t now_ns, struct cb_err *err)
+int cb_powerapi_give(struct cb_powerapi *powerapi, enum cb_powerapi_input input, uint64_t now_ns,
+                     struct cb_err *err)
 {
     int r = 0;
 
@@ -409,10 +412,11 @@ int cb_powerapi_give(struct cb_powerapi *powerapi, uint64_t now_ns, struct cb_er
     for (size_t i = 0; i < powerapi->n_sensors && r == 0; i++) {
         struct sensor *sensor = powerapi->sensors[i];
 
-        if (!sensor->join || cb_hwpc_join_waiting(sensor->join) == 0)
+        if (!sensor->join || sensor->input != input || cb_hwpc_join_waiting(sensor->join) == 0)
             continue;
         cb_hwpc_join_clock(sensor->join, now_ns);
         r = give_sensor(powerapi, sensor, false, SIZE_MAX, err);
+        cb_hwpc_join_clock(sensor->join, 0);
     }
     (void)pthread_mutex_unlock(&powerapi->lock);
     return r;

@@ -65,8 +65,9 @@ int cb_powerapi_add(struct cb_powerapi *powerapi, enum cb_powerapi_input input,
                     struct cb_hwpc_report *report, uint64_t now_ns, uint64_t wall_ns,
                     struct cb_err *err) cb_must_check;
 
-/* Give out what is due by the clock; to be called a few times a second. */
-int cb_powerapi_give(struct cb_powerapi *powerapi, uint64_t now_ns,
+/* Give out what of @input is due by the clock; to be called a few times a second, or whenever what
+ * there is to read has been read. */
+int cb_powerapi_give(struct cb_powerapi *powerapi, enum cb_powerapi_input input, uint64_t now_ns,
                      struct cb_err *err) cb_must_check;
 /* Give out everything of @input: nothing more will come. */
 int cb_powerapi_flush(struct cb_powerapi *powerapi, enum cb_powerapi_input input,

@@ -375,7 +375,7 @@ static int follow(struct cb_powerapi_csv *csv, bool *ret_more, struct cb_err *er
     }
     if (r == 0)
         r = give(csv, complete_ms(csv, now_ns), err);
-    return r < 0 ? r : cb_powerapi_give(csv->powerapi, cb_clock_boot_ns(), err);
+    return r < 0 ? r : cb_powerapi_give(csv->powerapi, CB_POWERAPI_CSV, cb_clock_boot_ns(), err);
 }
 
 /* --- the thread --- */

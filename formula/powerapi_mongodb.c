@@ -223,7 +223,9 @@ static int read_query(struct cb_powerapi_mongodb *mongodb, const bson_t *query, 
     int r = 0;
 
     if (!bson_append_document_begin(&options, "sort", -1, &sort) ||
-        !bson_append_int32(&sort, "_id", -1, 1) || !bson_append_document_end(&options, &sort))
+        !bson_append_int32(&sort, "timestamp", -1, 1) || !bson_append_int32(&sort, "_id", -1, 1) ||
+        !bson_append_document_end(&options, &sort) ||
+        !bson_append_bool(&options, "allowDiskUse", -1, true))
         r = cb_err_set(err, ENOMEM, "out of memory");
     cursor = mongoc_collection_find_with_opts(mongodb->collection, query, &options, NULL);
     while (r == 0 && !atomic_load(&mongodb->stop) && mongoc_cursor_next(cursor, &document))
@@ -278,7 +280,7 @@ static void *run(void *context)
         int r = read_new(mongodb, &err);
 
         if (r == 0)
-            r = cb_powerapi_give(mongodb->powerapi, cb_clock_boot_ns(), &err);
+            r = cb_powerapi_give(mongodb->powerapi, CB_POWERAPI_MONGODB, cb_clock_boot_ns(), &err);
         if (r == -ECANCELED)
             break;
         if (r < 0)

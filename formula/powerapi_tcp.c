@@ -324,7 +324,7 @@ static void give(struct cb_powerapi_tcp *tcp)
 {
     struct cb_err err = {0};
 
-    if (cb_powerapi_give(tcp->powerapi, cb_clock_boot_ns(), &err) < 0)
+    if (cb_powerapi_give(tcp->powerapi, CB_POWERAPI_TCP, cb_clock_boot_ns(), &err) < 0)
         cb_log_limited(&tcp->ingest_log, LOG_EVERY_NS, CB_LOG_ERR, "PowerAPI socket: %s", err.text);
 }
 
