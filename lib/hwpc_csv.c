@@ -424,13 +424,14 @@ struct cb_hwpc_csv *cb_hwpc_csv_free(struct cb_hwpc_csv *csv)
 int cb_hwpc_csv_next(struct cb_hwpc_csv *csv, struct cb_hwpc_report **ret_report,
                      struct cb_err *err)
 {
-    const struct row *first = &csv->rows[csv->next];
+    const struct row *first;
     struct cb_hwpc_report *report;
     size_t end = csv->next, n = 0;
 
     *ret_report = NULL;
     if (csv->next == csv->n_rows)
         return 0;
+    first = &csv->rows[csv->next];
     for (; end < csv->n_rows && csv->rows[end].report == first->report; end++)
         n += csv->rows[end].dropped ? 0 : csv->rows[end].n;
     report = calloc(1, sizeof(*report));
