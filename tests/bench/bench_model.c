@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench_model.c - CPU time for model and attribution, by the number of containers: 2 sockets,
- * package and DRAM, 5 events. A container report is one container in one tick.
+ * package and DRAM, 5 events. A container report is one container in one tick. And the memory that
+ * the engine of one sensor holds, after a few ticks and after a day of churn.
  */
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +15,7 @@
 
 #define SOCKETS 2
 #define EVENTS 5
-#define MOST 1000
+#define MOST 1001
 
 static const struct cb_frame_event events[EVENTS] = {
     {"cycles", "cpu", 0},     {"ref-cycles", "cpu", 0},     {"instructions", "cpu", 0},
@@ -64,10 +66,9 @@ static void fill(struct cb_frame *frame, size_t n)
     frame->wall_ns += 1000000000;
 }
 
-static void measure(size_t n)
+static struct cb_frame frame_of(size_t n)
 {
-    const struct cb_engine_options options = {.model = CB_MODEL_CBWATTS};
-    struct cb_frame frame = {
+    return (struct cb_frame){
         .t1_ns = 1000000000,
         .n_sockets = SOCKETS,
         .n_cpus = 64,
@@ -83,14 +84,60 @@ static void measure(size_t n)
         .enabled_ns = times,
         .running_ns = times,
     };
+}
+
+static struct cb_engine *engine_new(void)
+{
+    const struct cb_engine_options options = {.model = CB_MODEL_CBWATTS};
     struct cb_engine *engine = NULL;
+
+    if (cb_engine_new(&options, &engine, NULL) < 0)
+        abort();
+    return engine;
+}
+
+/* Every tick another number of containers, at most @n, of which each lives a minute. */
+static size_t held_after(size_t n, uint64_t ticks)
+{
+    size_t before = mallinfo2().uordblks, held;
+    struct cb_engine *engine = engine_new();
+    struct cb_frame frame = frame_of(n);
+    struct cb_result result = {0};
+
+    for (uint64_t tick = 0; tick < ticks; tick++) {
+        frame.n_targets = tick == 0 ? n : 1 + draw(n);
+        fill(&frame, frame.n_targets);
+        for (size_t i = 0; i < n; i++)
+            targets[i].id = (uint32_t)(1 + n * (tick / 60) + i);
+        if (cb_engine_frame(engine, &frame, &result, NULL) < 0)
+            abort();
+    }
+    held = mallinfo2().uordblks - before;
+    cb_result_clear(&result);
+    engine = cb_engine_free(engine);
+    return held;
+}
+
+static void measure_memory(void)
+{
+    size_t one = held_after(1, 10), many = held_after(1001, 10);
+
+    printf("memory of one sensor's engine and result: %zu kB, and %zu bytes per container\n",
+           one / 1024, (many - one) / 1000);
+    printf("                            10 containers: %zu kB after 10 ticks, %zu kB after 86400 "
+           "with churn\n",
+           held_after(10, 10) / 1024, held_after(10, 86400) / 1024);
+}
+
+static void measure(size_t n)
+{
+    struct cb_frame frame = frame_of(n);
+    struct cb_engine *engine = engine_new();
     struct cb_result result = {0};
     uint64_t spent = 0, ticks = 400000 / (n + 100);
     uint8_t *snapshot = NULL;
     size_t size = 0;
 
-    if (cb_engine_new(&options, &engine, NULL) < 0)
-        abort();
     for (uint64_t tick = 0; tick < ticks; tick++) {
         uint64_t begin;
 
@@ -122,5 +169,6 @@ int main(void)
             .socket = (uint16_t)(i / 2), .domain = i % 2 ? CB_DOMAIN_DRAM : CB_DOMAIN_PACKAGE};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         measure(sizes[i]);
+    measure_memory();
     return 0;
 }
