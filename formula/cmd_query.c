@@ -74,6 +74,8 @@ struct query {
     struct cb_names names;
     struct cb_result result;
     const char *machine;
+    int64_t last_boot; /* of the frame before: for the time that no frame covers */
+    uint64_t last_t1_ns, gap_ns;
     size_t rows;
 };
 
@@ -220,6 +222,10 @@ static int print_frame(void *context, const struct cb_store_frame *frame, struct
     struct query *query = context;
     int r = cb_result_unpack(frame->result, frame->result_size, &query->result, err);
 
+    if (frame->boot == query->last_boot && frame->t0_ns > query->last_t1_ns)
+        query->gap_ns += frame->t0_ns - query->last_t1_ns;
+    query->last_boot = frame->boot;
+    query->last_t1_ns = frame->t1_ns;
     for (size_t d = 0; d < query->result.n_domains && r == 0; d++) {
         r = print_containers(query, frame->start, d, err);
         if (r == 0 && !query->config->container)
@@ -322,6 +328,7 @@ static int print_machine(void *context, const struct cb_store_machine *machine)
 {
     struct walker *walker = context;
     struct query *query = walker->query;
+    int r;
 
     if (query->config->machine && strcmp(query->config->machine, machine->name) != 0)
         return 0;
@@ -330,8 +337,16 @@ static int print_machine(void *context, const struct cb_store_machine *machine)
     if (query->config->metrics)
         return cb_store_usage_by_wall(query->store, machine->id, query->from_wall_ns,
                                       query->to_wall_ns, print_usage, query, walker->err);
-    return cb_store_frames_by_wall(query->store, machine->id, query->from_wall_ns,
-                                   query->to_wall_ns, print_frame, query, walker->err);
+    query->last_boot = 0;
+    query->gap_ns = 0;
+    r = cb_store_frames_by_wall(query->store, machine->id, query->from_wall_ns, query->to_wall_ns,
+                                print_frame, query, walker->err);
+    if (r == 0 && query->gap_ns)
+        (void)fprintf(stderr,
+                      "cbformula: machine %s: %.3f s of this time are in no frame: their energy is "
+                      "not known and not in the figures\n",
+                      query->machine, (double)query->gap_ns / 1e9);
+    return r;
 }
 
 static int run(struct query *query, struct cb_err *err)

@@ -209,6 +209,9 @@ static int write_machine(void *context, const struct cb_store_machine *machine)
     machine_line(page, CB_SCHEMA_SENSOR_LOST_FRAMES, name, (double)machine->lost_frames);
     machine_line(page, CB_SCHEMA_SENSOR_MISSED_TICKS, name, (double)machine->missed_ticks);
     machine_line(page, CB_SCHEMA_SENSOR_CPU_NS, name, (double)machine->self_cpu_ns / 1e9);
+    machine_line(page, CB_SCHEMA_NODE_COVERED_NS, name, (double)machine->covered_ns / 1e9);
+    machine_line(page, CB_SCHEMA_GAP_NS, name, (double)machine->gap_ns / 1e9);
+    machine_line(page, CB_SCHEMA_GAPS, name, (double)machine->gaps);
     if (machine->last_wall_ns)
         machine_line(page, CB_SCHEMA_LAG_S, name,
                      ((double)page->now_wall_ns - (double)machine->last_wall_ns) / 1e9);

@@ -62,11 +62,12 @@ static int add_machine(struct machine_list *list, const struct cb_store_machine 
         r = cb_store_last_frame(list->store, machine->boot, look_at_last, list, err);
     if (r < 0 && r != -ENOENT)
         return r;
-    json =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:I}", "machine", machine->name, "boot_id",
-                  machine->boot_id, "last_t1_ns", (json_int_t)machine->last_t1_ns, "last_wall_ns",
-                  (json_int_t)machine->last_wall_ns, "frames", (json_int_t)machine->frames,
-                  "source", list->source, "containers", (json_int_t)list->containers);
+    json = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:I, s:f, s:f}", "machine", machine->name,
+                     "boot_id", machine->boot_id, "last_t1_ns", (json_int_t)machine->last_t1_ns,
+                     "last_wall_ns", (json_int_t)machine->last_wall_ns, "frames",
+                     (json_int_t)machine->frames, "source", list->source, "containers",
+                     (json_int_t)list->containers, "covered_s", (double)machine->covered_ns / 1e9,
+                     "gap_s", (double)machine->gap_ns / 1e9);
     if (!json || json_array_append_new(list->machines, json) < 0)
         return cb_err_set(err, ENOMEM, "out of memory");
     return 0;

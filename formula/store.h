@@ -53,6 +53,9 @@ struct cb_store_machine {
     char name[CB_NAME_SIZE];
     char key[CB_KEY_SIZE]; /* bound public key, "" when none is */
     uint64_t frames, duplicates, refused, violations, lost_frames, missed_ticks, self_cpu_ns;
+    /* over all boots: the time that frames cover, and the time between the first and the last frame
+     * of a boot that none does (its energy is not known), in so many pieces */
+    uint64_t covered_ns, gap_ns, gaps;
     /* the boot that was heard last; "" and 0 before the first frame */
     int64_t boot;
     char boot_id[CB_BOOT_ID_SIZE];

@@ -40,9 +40,11 @@ int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *fram
         r = cb_sql_run(store, "move a boot on", err,
                        "UPDATE boots SET last_wall_ns = iif(?2 >= last_t1_ns, ?3, last_wall_ns),"
                        " last_length_ns = ?4, last_t1_ns = max(last_t1_ns, ?2),"
-                       " heard_wall_ns = max(heard_wall_ns, ?5) WHERE id = ?1",
-                       "iuuuu", frame->boot, frame->t1_ns, frame->wall_ns,
-                       frame->t1_ns - frame->t0_ns, heard_wall_ns);
+                       " heard_wall_ns = max(heard_wall_ns, ?5), covered_ns = covered_ns + ?4,"
+                       " gaps = gaps + (last_t1_ns > 0 AND ?6 > last_t1_ns), first_t0_ns ="
+                       " iif(last_t1_ns = 0 OR ?6 < first_t0_ns, ?6, first_t0_ns) WHERE id = ?1",
+                       "iuuuuu", frame->boot, frame->t1_ns, frame->wall_ns,
+                       frame->t1_ns - frame->t0_ns, heard_wall_ns, frame->t0_ns);
     return r < 0 ? r : 0;
 }
 

@@ -9,7 +9,11 @@
 #define MACHINE_COLUMNS                                                                            \
     "m.id, m.name, m.key, m.frames, m.duplicates, m.refused, m.violations, m.lost_frames,"         \
     " b.id, b.boot_id, b.last_t1_ns, b.last_wall_ns, b.last_length_ns, b.heard_wall_ns,"           \
-    " m.missed_ticks, m.self_cpu_ns"
+    " m.missed_ticks, m.self_cpu_ns,"                                                              \
+    " (SELECT sum(covered_ns) FROM boots c WHERE c.machine = m.id),"                               \
+    " (SELECT sum(max(0, last_t1_ns - first_t0_ns - covered_ns)) FROM boots c"                     \
+    " WHERE c.machine = m.id),"                                                                    \
+    " (SELECT sum(gaps) FROM boots c WHERE c.machine = m.id)"
 
 static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
 {
@@ -27,6 +31,9 @@ static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
         .heard_wall_ns = cb_sql_u64(stmt, 13),
         .missed_ticks = cb_sql_u64(stmt, 14),
         .self_cpu_ns = cb_sql_u64(stmt, 15),
+        .covered_ns = cb_sql_u64(stmt, 16),
+        .gap_ns = cb_sql_u64(stmt, 17),
+        .gaps = cb_sql_u64(stmt, 18),
     };
     cb_sql_text(stmt, 1, machine->name, sizeof(machine->name));
     cb_sql_text(stmt, 2, machine->key, sizeof(machine->key));

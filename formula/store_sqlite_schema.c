@@ -174,4 +174,10 @@ const char *const cb_sql_migrations[CB_SQL_SCHEMA_VERSION] = {
     "ALTER TABLE tests ADD COLUMN begin_wall_ns INTEGER;"
     "ALTER TABLE tests ADD COLUMN end_wall_ns INTEGER;"
     "CREATE TABLE recap_sinks(sink TEXT PRIMARY KEY, recap INTEGER NOT NULL) WITHOUT ROWID;",
+    /* 5: the time within a boot that no frame covers; of older boots only what is still there */
+    "ALTER TABLE boots ADD COLUMN first_t0_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE boots ADD COLUMN covered_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE boots ADD COLUMN gaps INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE boots SET (first_t0_ns, covered_ns) = (SELECT ifnull(min(t0_ns), last_t1_ns),"
+    " ifnull(sum(t1_ns - t0_ns), 0) FROM frames WHERE boot = boots.id);",
 };

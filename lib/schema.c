@@ -135,6 +135,15 @@ static const struct cb_schema_metric metrics[CB_SCHEMA_COUNT] = {
                               "0."},
     [CB_SCHEMA_LAG_S] = {"lag_s", "seconds", G, CB_SCHEMA_NODE, "cb_formula_lag_seconds",
                          "Age of the machine's newest stored frame."},
+    [CB_SCHEMA_NODE_COVERED_NS] = {"node_covered_ns", NS, C, CB_SCHEMA_NODE,
+                                   "cb_node_covered_seconds_total",
+                                   "Time that stored frames cover: the energy of it is known."},
+    [CB_SCHEMA_GAP_NS] = {"node_gap_ns", NS, C, CB_SCHEMA_NODE, "cb_node_gap_seconds_total",
+                          "Time within a boot that no stored frame covers (the sensor was away, or "
+                          "frames were lost): the energy of it is not known and in no other "
+                          "figure."},
+    [CB_SCHEMA_GAPS] = {"node_gaps", "1", C, CB_SCHEMA_NODE, "cb_node_gaps_total",
+                        "Pieces of that time, in the order in which frames came."},
     [CB_SCHEMA_COMMITS] = {"commits", "1", C, CB_SCHEMA_FORMULA, "cb_formula_commits_total",
                            "Transactions of ingest since the start."},
     [CB_SCHEMA_COMMIT_FAILURES] = {"commit_failures", "1", C, CB_SCHEMA_FORMULA,

@@ -191,6 +191,30 @@ static void a_frame_is_stored_once_even_over_a_restart(void **state)
     cb_result_clear(&result);
 }
 
+/* A frame of an earlier start may come after those of a later one. */
+static void the_time_that_no_frame_covers_is_told(void **state)
+{
+    static const uint64_t frames[][2] = {
+        {100, 200}, {200, 300}, {450, 500}, {300, 350}, {900, 950}};
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_machine machine;
+    struct cb_result result = {0};
+    uint64_t seed = 1;
+
+    assert_int_equal(cb_store_machine(f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.covered_ns + machine.gap_ns + machine.gaps, 0);
+    for (size_t i = 0; i < 5; i++) {
+        fixture_result(&result, &seed, frames[i][0], frames[i][1], 1, 1);
+        fixture_put(f->store, &start, i + 1, &result);
+    }
+    assert_int_equal(cb_store_machine(f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.covered_ns, 350);
+    assert_int_equal(machine.gap_ns, 500);
+    assert_int_equal(machine.gaps, 2);
+    cb_result_clear(&result);
+}
+
 static void a_transaction_is_all_or_nothing(void **state)
 {
     struct store_fixture *f = *state;
@@ -568,6 +592,7 @@ int main(void)
         TEST(migrates_a_database_of_an_older_version),
         TEST(refuses_the_database_of_another_program),
         TEST(a_frame_is_stored_once_even_over_a_restart),
+        TEST(the_time_that_no_frame_covers_is_told),
         TEST(a_transaction_is_all_or_nothing),
         TEST(finds_the_frames_of_an_interval_half_open),
         TEST(a_placeholder_never_replaces_a_text),
