@@ -40,7 +40,7 @@ for i in 1 2 3 4; do
   sleep 0.$((RANDOM % 9 + 1))
 done
 # shellcheck disable=SC2154
-{ stop_pid "$sensor1_pid"; stop_pid "$sensor2_pid"; }
+stop_sensors "$sensor1_pid" "$sensor2_pid"
 ok "everything is taken" drained
 curl -s "$formula_url/metrics" >"$T/metrics"
 ok "every store has the joules that the sensors wrote down" energy "ledger=$T/ledger" \

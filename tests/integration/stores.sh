@@ -33,6 +33,15 @@ metric() { curl -sf --max-time 5 "$formula_url/metrics" | awk -v name="$1" 'inde
 ledger_frames() { wc -l <"$T/ledger"; }
 all_stored() { [ "$(metric cb_formula_frames_total)" = "$(ledger_frames)" ]; }
 streams_done() { [ "$(metric cb_stream_waiting_frames)" = 0 ]; }
+# the newest frame of every machine is young: its sensor is connected and has nothing left to send
+fresh() { curl -sf --max-time 5 "$formula_url/metrics" | awk '/^cb_formula_lag_seconds\{/ { n++; if ($2 > 0.5) old = 1 } END { exit !n || old }'; }
+# stop_sensors PID...: without leaving a frame in a spool
+stop_sensors() {
+  local pid
+  sleep 1 # longer than what is young
+  wait_for 30 fresh || return
+  for pid in "$@"; do stop_pid "$pid"; done
+}
 # drained: the sensors have stopped; all they made is stored and taken
 drained() { wait_for 30 all_stored && wait_for 40 streams_done; }
 energy() { /usr/bin/python3 "$TOP/tests/integration/energy.py" "$@"; }
