@@ -13,9 +13,11 @@
  * Domains  a register that cannot be read or holds 0 is not there (a virtual machine answers 0).
  *          AMD has no DRAM counter; Intel's servers no core counter. psys spans the machine: the
  *          first package that has it stands for all.
+ * Hotplug  when the CPU goes offline another one of its die (or of its core) shows the same
+ *          register; a core that has gone as a whole uses nothing and is left out.
  * Wraps    counters have 32 bits; one restart between two reads is added back. What would be more
  *          than PLAUSIBLE_W is a reset (suspend): the energy since then is lost, and said to be.
- * Rights   CAP_SYS_RAWIO and the right to open the file, at the start only; the `msr` module.
+ * Rights   CAP_SYS_RAWIO and the right to open the file; the `msr` module.
  */
 #include <assert.h>
 #include <errno.h>
@@ -71,6 +73,9 @@ struct source {
     int fd; /* of /dev/cpu/N/msr, this source's own */
     uint32_t address;
     uint32_t cpu;
+    enum scope scope;
+    uint64_t die_id, core_id; /* of the CPU; UINT64_MAX where the kernel does not tell */
+    bool away;                /* its core is offline */
     size_t counter;
     unsigned esu;
     uint32_t last;
@@ -236,6 +241,15 @@ static bool is_leader(const struct msr *m, enum scope scope, uint32_t i)
     return leader == t->cpus[i];
 }
 
+static uint64_t topology_id(const struct msr *m, uint32_t cpu, const char *file)
+{
+    char path[96];
+    uint64_t id;
+
+    (void)snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u/topology/%s", cpu, file);
+    return cb_fsread_u64(m->root_fd, path, &id, NULL) < 0 ? UINT64_MAX : id;
+}
+
 /* ---- opening ---- */
 
 static int find_esu(const struct msr *m, int fd, uint32_t cpu, uint8_t domain, unsigned *ret_esu,
@@ -288,7 +302,11 @@ static int add_source(struct msr *m, const struct domain_register *what, uint32_
 
     if (fd < 0)
         return fd;
-    *s = (struct source){.address = what->address, .cpu = cpu};
+    *s = (struct source){.address = what->address,
+                         .cpu = cpu,
+                         .scope = what->scope,
+                         .die_id = topology_id(m, cpu, "die_id"),
+                         .core_id = topology_id(m, cpu, "core_id")};
     r = find_esu(m, fd, cpu, what->domain, &s->esu, err);
     if (r == 0)
         r = read_register(fd, what->address, cpu, &now, err);
@@ -386,14 +404,69 @@ static int msr_open(const struct cb_energy_options *options, void **ret_state,
 
 /* ---- reading ---- */
 
-static int advance(struct source *s, struct cb_err *err)
+/* Does cpus[i] show the same register as the source's own CPU? */
+static bool shows_the_same(const struct msr *m, const struct source *s, uint32_t i)
+{
+    const struct cb_topology *t = m->topology;
+    uint32_t cpu = t->cpus[i];
+
+    if (cpu == s->cpu || !cb_topology_is_online(t, i) ||
+        t->socket[i] != m->counters[s->counter].socket)
+        return false;
+    if (s->scope == SCOPE_CORE && topology_id(m, cpu, "core_id") != s->core_id)
+        return false;
+    return s->scope == SCOPE_MACHINE || t->vendor == CB_CPU_AMD ||
+           topology_id(m, cpu, "die_id") == s->die_id;
+}
+
+/* Its CPU cannot be read: read another one from now on. */
+static int move_source(const struct msr *m, struct source *s, uint64_t *ret_value)
+{
+    for (uint32_t i = 0; i < m->topology->n_cpus; i++) {
+        uint32_t cpu = m->topology->cpus[i];
+        cb_auto_close int fd = shows_the_same(m, s, i) ? open_cpu(m->root_fd, cpu, NULL) : -1;
+
+        if (fd < 0 || read_register(fd, s->address, cpu, ret_value, NULL) < 0)
+            continue;
+        (void)close(s->fd);
+        s->fd = cb_take_fd(fd);
+        s->cpu = cpu;
+        return 0;
+    }
+    return -ENODEV;
+}
+
+static int read_source(const struct msr *m, struct source *s, uint64_t *ret_value,
+                       struct cb_err *err)
+{
+    struct cb_err why = {0};
+    int r = read_register(s->fd, s->address, s->cpu, ret_value, &why);
+
+    if (r == 0 || move_source(m, s, ret_value) == 0)
+        return 0;
+    if (s->scope == SCOPE_CORE && cb_topology_socket_of_cpu(m->topology, s->cpu) < 0)
+        return -ENODEV;
+    if (err)
+        *err = why;
+    return r;
+}
+
+static int advance(const struct msr *m, struct source *s, struct cb_err *err)
 {
     uint64_t now_ns = cb_clock_boot_ns();
     uint64_t value = 0;
-    int r = read_register(s->fd, s->address, s->cpu, &value, err);
+    int r = read_source(m, s, &value, err);
 
+    if (r == -ENODEV) {
+        s->away = true;
+        return 0;
+    }
     if (r < 0)
         return r;
+    if (s->away) { /* what it shows may be anything */
+        s->last = (uint32_t)value;
+        s->away = false;
+    }
 
     uint32_t now = (uint32_t)value;
     uint32_t steps = now - s->last;
@@ -424,7 +497,7 @@ static int msr_read(void *state, size_t counter, const struct cb_energy_interval
 
         if (s->counter != counter)
             continue;
-        r = advance(s, err);
+        r = advance(m, s, err);
         if (r < 0)
             return r;
         total_uj += steps_to_uj(s->total_steps, s->esu);

@@ -7,7 +7,9 @@
  *
  * Ten of the cgroups run for 20 us every 5 ms, the others sleep. A row is one run; `broken` counts
  * frames that do not follow the one before, and ticks that are neither in a frame nor counted as
- * missed. usage: bench_rate [SECONDS [CBSENSOR]]. Needs root and cgroup v2.
+ * missed. The rows with churn=1 are 100 000 ticks in which a cgroup ends and another begins every
+ * 5 ms: memory and descriptors at their begin and at their end. usage: bench_rate [SECONDS
+ * [CBSENSOR [FIRST ROW]]]. Needs root and cgroup v2.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +18,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,11 +42,14 @@ struct run {
     const char *metrics;
     size_t cgroups;
     uint64_t tick_ns;
+    bool churn;
 };
 
 static const struct run runs[] = {
-    {"perf", "0s", 1000, 10000000}, {"bpf", "0s", 1000, 10000000}, {"bpf", "10s", 1000, 10000000},
-    {"perf", "0s", 100, 1000000},   {"bpf", "0s", 100, 1000000},   {"bpf", "10s", 100, 1000000},
+    {"perf", "0s", 1000, 10000000, false}, {"bpf", "0s", 1000, 10000000, false},
+    {"bpf", "10s", 1000, 10000000, false}, {"perf", "0s", 100, 1000000, false},
+    {"bpf", "0s", 100, 1000000, false},    {"bpf", "10s", 100, 1000000, false},
+    {"perf", "1s", 50, 1000000, true},     {"bpf", "1s", 50, 1000000, true},
 };
 
 /* What the server and the bare loop saw. */
@@ -284,6 +290,29 @@ static void sleep_ns(uint64_t ns)
     (void)nanosleep(&ts, NULL);
 }
 
+/* Let it run, and (churn) a cgroup end and another begin every 5 ms. */
+static void spend(const struct run *run, int dir_fd, uint64_t ns)
+{
+    uint64_t end_ns = cb_clock_boot_ns() + ns;
+    size_t i = 0;
+
+    if (!run->churn) {
+        sleep_ns(ns);
+        return;
+    }
+    while (cb_clock_boot_ns() < end_ns) {
+        char path[64];
+
+        i = i % run->cgroups + 1;
+        if ((i - 1) % (run->cgroups / N_WORKERS) == 0)
+            continue; /* somebody works in it */
+        (void)snprintf(path, sizeof(path), PARENT "/b%zu", i - 1);
+        if (unlinkat(dir_fd, path, AT_REMOVEDIR) < 0 || mkdirat(dir_fd, path, 0755) < 0)
+            die(path, NULL);
+        sleep_ns(5000000);
+    }
+}
+
 static void report(const struct run *run, struct seen *seen, const struct usage *from,
                    const struct usage *to)
 {
@@ -292,8 +321,16 @@ static void report(const struct run *run, struct seen *seen, const struct usage 
     uint64_t missed = seen->last_missed - seen->first_missed;
 
     /* every tick is in a frame or was missed; the two ends may be off by a tick's part */
-    if (seen->frames + missed + 1 < ticks || seen->frames + missed > ticks + 1)
+    if (!run->churn && (seen->frames + missed + 1 < ticks || seen->frames + missed > ticks + 1))
         seen->broken++;
+    if (run->churn) {
+        (void)printf("rate way=%s churn=1 cgroups=%zu ticks=%" PRIu64 " broken=%" PRIu64
+                     " rss_first_mb=%.2f rss_last_mb=%.2f fds_first=%u fds_last=%u threads=%u\n",
+                     run->count, run->cgroups, ticks, seen->broken, (double)from->rss_kb / 1024,
+                     (double)to->rss_kb / 1024, from->fds, to->fds, to->threads);
+        (void)fflush(stdout);
+        return;
+    }
     (void)printf("rate way=%s metrics=%s cgroups=%zu hz=%" PRIu64 " ticks=%" PRIu64
                  " missed=%" PRIu64 " missed_pct=%.3f bare_missed=%" PRIu64
                  " bare_pct=%.3f widest_ms=%.2f broken=%" PRIu64
@@ -327,10 +364,10 @@ static void measure(const char *program, const struct run *run, int dir_fd, uint
     if (pthread_create(&threads[0], NULL, serve, &seen) != 0 ||
         pthread_create(&threads[1], NULL, loop_barely, &seen) != 0)
         die("thread", NULL);
-    sleep_ns(2 * CB_NS_PER_S);
+    spend(run, dir_fd, (run->churn ? 10 : 2) * CB_NS_PER_S);
     take_usage(sensor, &from);
     atomic_store(&seen.measuring, true);
-    sleep_ns(seconds * CB_NS_PER_S);
+    spend(run, dir_fd, seconds * CB_NS_PER_S * (run->churn ? 5 : 1));
     atomic_store(&seen.stop, true);
     (void)pthread_join(threads[0], NULL);
     (void)pthread_join(threads[1], NULL);
@@ -356,7 +393,8 @@ int main(int argc, char **argv)
 
     if (cb_place_open(root_fd, "v2", 0, &place, &err) < 0)
         die("cannot measure here", &err);
-    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
+    for (size_t i = argc > 3 ? strtoull(argv[3], NULL, 10) : 0; i < sizeof(runs) / sizeof(runs[0]);
+         i++)
         measure(program, &runs[i], cb_place_dir_fd(place), seconds);
     if (cb_place_close(place, &err) < 0)
         die("place", &err);

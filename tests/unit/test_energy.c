@@ -9,11 +9,13 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -416,6 +418,83 @@ static void reads_scale_and_unit_of_the_power_pmu(void **state)
     energy = cb_energy_close(energy);
 }
 
+/* A kernel with four CPUs: what is opened on any is the clock of ours. */
+static bool opened_on[4];
+
+static long open_on_any_cpu(long number, const long args[6])
+{
+    long real[6];
+
+    if (number != SYS_perf_event_open)
+        return fault_real_syscall(number, args);
+    memcpy(real, args, sizeof(real));
+    assert_in_range(args[2], 0, 3);
+    opened_on[args[2]] = true;
+    real[2] = 0;
+    return fault_real_syscall(number, real);
+}
+
+/* Open on three dies, two of them of socket 0: how often its energy is that of socket 1. */
+static double dies_counted(const struct fake_root *root)
+{
+    struct cb_energy *energy = NULL;
+    struct cb_err err = {0};
+    double ratio;
+    int r;
+
+    put_power_pmu(root, "1.0e-9", "Joules");
+    fake_root_put(root, POWER "/cpumask", "0-2\n");
+    memset(opened_on, 0, sizeof(opened_on));
+    fault_syscall = open_on_any_cpu;
+    r = try_open(root, "perf", false, 0, 0, &err);
+    if (r == -EACCES) {
+        fault_syscall = NULL;
+        print_message("no right to open machine-wide events\n");
+        skip();
+    }
+    memset(opened_on, 0, sizeof(opened_on));
+    energy = open_energy(root, "perf");
+    fault_syscall = NULL;
+    (void)usleep(50000);
+    read_energy(energy);
+    assert_int_equal(reading.n, 2);
+    ratio = (double)energy_of(0, CB_DOMAIN_PACKAGE) / (double)energy_of(1, CB_DOMAIN_PACKAGE);
+    energy = cb_energy_close(energy);
+    return ratio;
+}
+
+static void the_power_pmu_is_opened_on_the_cpus_of_its_mask(void **state)
+{
+    double ratio = dies_counted(*state);
+
+    assert_true(opened_on[0] && opened_on[1] && opened_on[2] && !opened_on[3]);
+    assert_true(ratio > 1.7 && ratio < 2.3); /* Intel: each die has a counter of its own */
+}
+
+static void the_power_pmu_of_amd_shows_the_package_on_every_die(void **state)
+{
+    double ratio;
+
+    two_sockets.vendor = CB_CPU_AMD;
+    ratio = dies_counted(*state);
+    assert_true(opened_on[0] && !opened_on[1] && opened_on[2] && !opened_on[3]);
+    assert_true(ratio > 0.8 && ratio < 1.2);
+}
+
+static void an_equal_reading_is_no_wrap(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_energy *energy;
+
+    put_zone(root, "intel-rapl:0", "package-0", RANGE_UJ - 1);
+    energy = open_energy(root, "powercap");
+    for (int i = 0; i < 3; i++) {
+        read_energy(energy);
+        assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 0);
+    }
+    energy = cb_energy_close(energy);
+}
+
 static void falls_back_when_the_power_pmu_is_not_as_promised(void **state)
 {
     struct fake_root *root = *state;
@@ -483,6 +562,9 @@ int main(void)
         TEST(gives_nothing_rather_than_an_estimate_when_told_so),
         TEST(refuses_what_cannot_be),
         TEST(reads_scale_and_unit_of_the_power_pmu),
+        TEST(the_power_pmu_is_opened_on_the_cpus_of_its_mask),
+        TEST(the_power_pmu_of_amd_shows_the_package_on_every_die),
+        TEST(an_equal_reading_is_no_wrap),
         TEST(falls_back_when_the_power_pmu_is_not_as_promised),
         TEST(every_failure_is_clean),
     };

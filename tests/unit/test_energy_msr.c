@@ -351,6 +351,80 @@ static void an_amd_package_of_several_dies_has_one_counter(void **state)
 
 /* ---- not there ---- */
 
+/* The CPU has gone: its registers cannot be read any more. */
+static void cut(const struct fake_root *root, unsigned cpu)
+{
+    char path[64];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "dev/cpu/%u/msr", cpu);
+    fd = openat(root->fd, path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    (void)close(fd);
+}
+
+static void another_cpu_of_the_package_is_read_when_one_goes_offline(void **state)
+{
+    const struct fake_root *root = *state;
+    struct opened o;
+
+    open_ok(root, &o);
+    put_register(root, 0, 0x611, 1000 + (1 << 14));
+    read_it(&o);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_PACKAGE), 1000000);
+    /* the same registers of the same package */
+    put_register(root, 1, 0x611, 1000 + (3 << 14));
+    put_register(root, 1, 0x619, 2000);
+    put_register(root, 1, 0x639, 3000);
+    put_register(root, 1, 0x641, 4000);
+    put_register(root, 1, 0x64d, 5000);
+    cut(root, 0);
+    read_it(&o);
+    assert_int_equal(o.gaps.n, 0);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_PACKAGE), 2000000); /* since the last read, once */
+    put_register(root, 1, 0x611, 1000 + (4 << 14));
+    read_it(&o);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_PACKAGE), 1000000);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_DRAM), 0);
+    close_it(&o);
+}
+
+static void an_amd_core_that_goes_offline_uses_nothing_more(void **state)
+{
+    static const struct cpu cpus[] = {{0, "0", "0-1"}, {0, "1", "0-1"}};
+    const struct fake_root *root = *state;
+    struct opened o;
+
+    put_cpuinfo(root, "AuthenticAMD", 25, 1);
+    put_cpus(root, cpus, 2);
+    fake_root_put(root, "sys/devices/system/cpu/cpu0/topology/core_id", "0\n");
+    fake_root_put(root, "sys/devices/system/cpu/cpu1/topology/core_id", "1\n");
+    put_amd(root, 0, 0x10010);
+    put_amd(root, 1, 0x20010);
+    open_ok(root, &o);
+    put_amd(root, 0, 0x20010);
+    put_amd(root, 1, 0x30010);
+    read_it(&o);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 2 * 1000000);
+    fake_root_put(root, "sys/devices/system/cpu/online", "0\n");
+    assert_int_equal(cb_topology_refresh(&o.topology, root->fd, NULL), 1);
+    cut(root, 1);
+    put_amd(root, 0, 0x30010);
+    read_it(&o);
+    assert_int_equal(o.gaps.n, 0);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 1000000);
+    fake_root_put(root, "sys/devices/system/cpu/online", "0-1\n");
+    assert_int_equal(cb_topology_refresh(&o.topology, root->fd, NULL), 1);
+    put_amd(root, 1, 0x10); /* it began anew: neither energy nor a wrap */
+    read_it(&o);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 0);
+    put_amd(root, 1, 0x10010);
+    read_it(&o);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 1000000);
+    close_it(&o);
+}
+
 static void check_refused(const struct fake_root *root, int code, const char *text)
 {
     struct cb_err err = {0};
@@ -451,6 +525,8 @@ int main(void)
         with_client(the_dies_of_an_intel_package_are_added_up),
         with_client(amd_adds_up_cores_and_has_no_dram),
         with_client(an_amd_package_of_several_dies_has_one_counter),
+        with_client(another_cpu_of_the_package_is_read_when_one_goes_offline),
+        with_client(an_amd_core_that_goes_offline_uses_nothing_more),
         with_client(unknown_models_are_refused),
         with_client(a_virtual_machine_that_answers_0_has_none),
         with_client(without_the_module_the_remedy_is_said),
