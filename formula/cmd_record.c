@@ -44,7 +44,8 @@ static const struct cb_opt options[] = {
      AT(state_dir),
      .def = CB_DEFAULT_FORMULA_STATE,
      .arg = "DIR",
-     .help = "the server's directory: keys, known sensors and models; the server must not run"},
+     .help = "the server's directory: keys, known sensors and models; the server must not run "
+             "(one that runs records with --record DIR)"},
     {.key = "listen",
      .type = CB_OPT_STRING,
      AT(listen),

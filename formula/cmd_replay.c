@@ -55,6 +55,7 @@ static int replay(struct cb_replay_config *config, struct cb_err *err)
     r = cb_replay(&options, print_tick, config, &counts, err);
     tell(counts.skipped, "reports could not be read, skipped");
     tell(counts.join.duplicates, "reports or rows came twice for their tick and target, dropped");
+    tell(counts.other_models, "snapshots in the recording are of another model, not used");
     tell(counts.join.late, "reports came after their tick was done, dropped");
     tell(counts.join.no_all, "ticks have no energy of the whole machine: nothing to attribute");
     return r;

@@ -19,6 +19,7 @@
 #include "formula/powerapi_inputs.h"
 #include "formula/powerapi_mongodb.h"
 #include "formula/receiver.h"
+#include "formula/recorder.h"
 #include "formula/sink.h"
 #include "formula/store.h"
 #include "formula/streams.h"
@@ -45,6 +46,8 @@ struct config {
     uint64_t retention_ns;
     uint64_t coarse_ns;
     struct cb_powerapi_config powerapi;
+    const char *record;
+    uint64_t record_mib;
     const char *log_level;
     bool log_json;
     bool print_config;
@@ -147,6 +150,19 @@ const struct cb_opt cb_serve_options[] = {
      .max = 3600e9,
      .arg = "DURATION",
      .help = "its period, where its reports do not say how long a tick was"},
+    {.key = "record",
+     .type = CB_OPT_STRING,
+     AT(record),
+     .arg = "DIR",
+     .help = "record the frames that are stored in DIR, for cbformula replay"},
+    {.key = "record-keep",
+     .type = CB_OPT_U64,
+     AT(record_mib),
+     .def = "1024",
+     .min = 1,
+     .max = 1e8,
+     .arg = "MIB",
+     .help = "keep so much of it; the oldest goes"},
     {.key = "log-level",
      .type = CB_OPT_STRING,
      AT(log_level),
@@ -195,6 +211,7 @@ struct server {
     struct cb_keeper *keeper;
     struct cb_http *http;
     struct cb_powerapi_inputs *powerapi;
+    struct cb_recorder *recorder;
     struct cb_receiver *receiver;
 };
 
@@ -334,6 +351,7 @@ static int start_receiver(struct server *server, struct cb_err *err)
                                         .totals = server->totals,
                                         .notify = &server->notify,
                                         .stats = &server->stats,
+                                        .recorder = server->recorder,
                                         .model = server->model,
                                         .commit_ns = COMMIT_NS};
 
@@ -374,6 +392,9 @@ static int start(struct server *server, struct cb_err *err)
     if (r == 0)
         r = cb_powerapi_inputs_open(&server->config->powerapi, server->store, &server->powerapi,
                                     err);
+    if (r == 0 && server->config->record && server->config->record[0])
+        r = cb_recorder_open(server->config->record, server->config->record_mib << 20,
+                             &server->recorder, err);
     if (r == 0)
         r = start_sinks(server, err);
     if (r == 0)
@@ -397,6 +418,7 @@ static void stop(struct server *server)
     cb_powerapi_inputs_stop(server->powerapi);
     server->receiver = cb_receiver_stop(server->receiver);
     server->powerapi = cb_powerapi_inputs_free(server->powerapi);
+    server->recorder = cb_recorder_close(server->recorder);
     server->keeper = cb_keeper_stop(server->keeper);
     for (size_t i = 0; i < server->n_sinks; i++)
         server->sinks[i] = cb_sink_stop(server->sinks[i]);

@@ -152,9 +152,33 @@ static int attribute(struct cb_ingest *ingest, struct machine *machine,
     return 0;
 }
 
+/* Keep what is to be recorded after the commit: the frame as it came, and before the machine's
+ * first one in a recording's file what its model knows. */
+static int keep_to_record(struct cb_ingest *ingest, struct machine *machine,
+                          const struct cb_link_message *message, struct pending_frame *pending,
+                          struct cb_err *err)
+{
+    uint64_t segment = ingest->o.recorder ? cb_recorder_segment(ingest->o.recorder) : 0;
+    int r = 0;
+
+    if (segment == 0)
+        return 0;
+    pending->encoded = malloc(message->size);
+    if (!pending->encoded)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    memcpy(pending->encoded, message->bytes, message->size);
+    pending->encoded_size = message->size;
+    if (machine->recorded != segment)
+        r = cb_engine_save(machine->engine, &pending->snapshot, &pending->snapshot_size, err);
+    if (r == 0)
+        machine->recorded = segment;
+    return r;
+}
+
 /* Everything that can fail comes before the engine learns. */
 static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct start *start,
-                     const struct cb_frame *frame, struct cb_err *err)
+                     const struct cb_link_message *message, const struct cb_frame *frame,
+                     struct cb_err *err)
 {
     struct pending_frame *pending = &ingest->frames[ingest->n_frames];
     int r;
@@ -176,8 +200,11 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
     if (r == 0)
         r = cb_ingest_usage(frame, pending, err);
     if (r == 0)
+        r = keep_to_record(ingest, machine, message, pending, err);
+    if (r == 0)
         r = attribute(ingest, machine, frame, pending, err);
     if (r < 0) {
+        machine->recorded = 0;
         start->n_seen = 0; /* what it said of new targets is not in the batch */
         cb_ingest_pending_clear(pending);
         return r;
@@ -241,7 +268,7 @@ static int take_new_frame(struct cb_ingest *ingest, struct machine *machine, str
                "another sensor with this name and key counts this machine: stop one of them");
         return 0;
     } else {
-        r = add_frame(ingest, machine, start, frame, err);
+        r = add_frame(ingest, machine, start, message, frame, err);
     }
     if (r == 0) {
         if (!cb_ingest_is_local(message))

@@ -26,6 +26,7 @@
 #include "formula/engine.h"
 #include "formula/known.h"
 #include "formula/notify.h"
+#include "formula/recorder.h"
 #include "formula/store.h"
 #include "formula/totals.h"
 #include "lib/cleanup.h"
@@ -59,6 +60,7 @@ struct cb_ingest_options {
     struct cb_totals *totals;
     struct cb_notify *notify;
     struct cb_ingest_stats *stats;
+    struct cb_recorder *recorder; /* NULL: nothing is recorded */
     enum cb_model_kind model;
     uint64_t commit_ns; /* a batch is committed at most this long after its first frame */
     struct cb_ingest_answers answers;

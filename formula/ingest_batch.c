@@ -292,15 +292,25 @@ static void add_to_totals(struct cb_ingest *ingest, const struct pending_frame *
                     pending->machine->name, (long long)frame->id, err.text);
 }
 
+static void record(struct cb_ingest *ingest, const struct pending_frame *pending)
+{
+    if (pending->encoded)
+        cb_recorder_put(ingest->o.recorder, ingest->o.store, pending->machine->name,
+                        pending->frame.start, pending->snapshot, pending->snapshot_size,
+                        pending->encoded, pending->encoded_size);
+}
+
 /* Totals are saved before the batch's frames are added to them: they hold what was committed
  * before, and the id they carry says so. */
-static void settle(struct cb_ingest *ingest, uint64_t now_ns, bool last)
+static void settle(struct cb_ingest *ingest, uint64_t now_ns, uint64_t now_wall_ns, bool last)
 {
     for (size_t i = 0; i < ingest->n_machines; i++)
         settle_machine(ingest, ingest->machines[i], now_ns, last);
     for (size_t i = 0; i < ingest->n_frames; i++) {
-        if (ingest->frames[i].stored)
+        if (ingest->frames[i].stored) {
             add_to_totals(ingest, &ingest->frames[i]);
+            record(ingest, &ingest->frames[i]);
+        }
         cb_ingest_pending_clear(&ingest->frames[i]);
     }
     for (size_t i = 0; i < ingest->n_acks; i++)
@@ -310,6 +320,8 @@ static void settle(struct cb_ingest *ingest, uint64_t now_ns, bool last)
     ingest->n_acks = 0;
     ingest->batch_bytes = 0;
     ingest->batch_due_ns = UINT64_MAX;
+    if (ingest->o.recorder)
+        cb_recorder_settle(ingest->o.recorder, now_ns, now_wall_ns);
 }
 
 static int commit(struct cb_ingest *ingest, uint64_t now_ns, uint64_t now_wall_ns, bool last,
@@ -322,7 +334,7 @@ static int commit(struct cb_ingest *ingest, uint64_t now_ns, uint64_t now_wall_n
         return r;
     }
     atomic_fetch_add(&ingest->o.stats->commits_total, 1);
-    settle(ingest, now_ns, last);
+    settle(ingest, now_ns, now_wall_ns, last);
     cb_notify_bump(ingest->o.notify);
     return 0;
 }

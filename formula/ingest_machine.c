@@ -95,6 +95,7 @@ int cb_ingest_engine(struct cb_ingest *ingest, struct machine *machine, struct c
     if (r < 0)
         engine = cb_engine_free(engine);
     machine->engine = engine;
+    machine->recorded = 0;
     return r;
 }
 

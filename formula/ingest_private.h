@@ -34,6 +34,7 @@ struct machine {
     size_t n_starts;
     struct cb_store_counts counts; /* since the last commit */
     bool learnt;                   /* since the last snapshot */
+    uint64_t recorded; /* the recorder's segment that has this engine's model; 0: none */
     uint64_t snapshot_ns, totals_ns;
     uint64_t heard_wall_ns[2]; /* [0] over the link, [1] made by this process */
     struct cb_log_limit refusals;
@@ -50,6 +51,8 @@ struct pending_frame {
     struct cb_store_frame frame; /* frame.result is `bytes` */
     uint8_t *bytes;
     struct cb_store_usage usage; /* names NULL: the frame has none; names and bytes are owned */
+    uint8_t *encoded, *snapshot; /* to record; the model before this frame, if it is to be told */
+    size_t encoded_size, snapshot_size;
     bool stored;
     size_t n_targets; /* changed dictionary entries */
     struct pending_target *targets;

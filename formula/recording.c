@@ -13,6 +13,7 @@
 
 #include "lib/err.h"
 #include "lib/frame.h"
+#include "lib/parse.h"
 
 #define MAGIC "CBREC1\n"
 #define LEVEL 3
@@ -24,6 +25,7 @@ struct cb_recording_writer {
     int fd;
     char *path;
     ZSTD_CStream *zstd;
+    uint64_t size;
     uint8_t out[OUT_SIZE];
 };
 
@@ -47,6 +49,7 @@ static int write_out(struct cb_recording_writer *writer, size_t n, struct cb_err
         if (r < 0)
             return cb_err_set(err, errno, "%s: %s", writer->path, strerror(errno));
         at += (size_t)r;
+        writer->size += (uint64_t)r;
     }
     return 0;
 }
@@ -135,9 +138,36 @@ int cb_recording_snapshot(struct cb_recording_writer *writer, const char *machin
     return r < 0 ? r : compress(writer, bytes, size, ZSTD_e_continue, err);
 }
 
+int cb_recording_target(struct cb_recording_writer *writer, const char *machine,
+                        const char *start_id, uint32_t id, const char *name, struct cb_err *err)
+{
+    char digits[16];
+    const char *const texts[] = {machine, start_id, digits, name};
+    size_t size = 0;
+    int r;
+
+    (void)snprintf(digits, sizeof(digits), "%" PRIu32, id);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        size += strlen(texts[i]) + 1;
+    r = put_head(writer, CB_RECORDING_TARGET, size, err);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && r == 0; i++)
+        r = compress(writer, texts[i], strlen(texts[i]) + 1, ZSTD_e_continue, err);
+    return r;
+}
+
+int cb_recording_write(struct cb_recording_writer *writer, struct cb_err *err)
+{
+    return compress(writer, NULL, 0, ZSTD_e_end, err);
+}
+
+uint64_t cb_recording_size(const struct cb_recording_writer *writer)
+{
+    return writer->size;
+}
+
 int cb_recording_flush(struct cb_recording_writer *writer, struct cb_err *err)
 {
-    int r = compress(writer, NULL, 0, ZSTD_e_end, err);
+    int r = cb_recording_write(writer, err);
 
     if (r == 0 && fdatasync(writer->fd) < 0)
         r = cb_err_set(err, errno, "%s: %s", writer->path, strerror(errno));
@@ -200,38 +230,83 @@ static int reserve(struct cb_recording_reader *reader, size_t size, struct cb_er
     return 0;
 }
 
+/* The next text of the payload; NULL: there is none. */
+static const char *take_text(const uint8_t **at, const uint8_t *end)
+{
+    const char *text = (const char *)*at;
+    const uint8_t *nul = memchr(*at, '\0', (size_t)(end - *at));
+
+    if (nul)
+        *at = nul + 1;
+    return nul ? text : NULL;
+}
+
+static int take_texts(const struct cb_recording_reader *reader, struct cb_recording_record *record,
+                      struct cb_err *err)
+{
+    const uint8_t *at = record->bytes, *end = record->bytes + record->size;
+    const char *digits;
+    uint64_t id = 0;
+
+    record->machine = take_text(&at, end);
+    if (record->machine && record->kind == CB_RECORDING_TARGET) {
+        record->start_id = take_text(&at, end);
+        digits = record->start_id ? take_text(&at, end) : NULL;
+        record->name = digits ? take_text(&at, end) : NULL;
+        if (!record->name || cb_parse_u64(digits, &id) < 0 || id == 0 || id > UINT32_MAX)
+            return damaged(reader, err);
+        record->target = (uint32_t)id;
+    }
+    if (!record->machine)
+        return damaged(reader, err);
+    record->bytes = at;
+    record->size = (size_t)(end - at);
+    return 0;
+}
+
+/* The next record's kind and size. 0: the end. Where another recording follows, its magic goes. */
+static int read_head(struct cb_recording_reader *reader, char *ret_kind, size_t *ret_size,
+                     struct cb_err *err)
+{
+    uint8_t head[HEAD_SIZE + 2];
+    size_t n = fread(head, 1, HEAD_SIZE, reader->file), size = 0;
+
+    while (n == HEAD_SIZE && memcmp(head, MAGIC, HEAD_SIZE) == 0) {
+        if (fread(head + HEAD_SIZE, 1, 2, reader->file) != 2 ||
+            memcmp(head, MAGIC, strlen(MAGIC)) != 0)
+            return damaged(reader, err);
+        n = fread(head, 1, HEAD_SIZE, reader->file);
+    }
+    if (n == 0 && !ferror(reader->file))
+        return 0;
+    for (size_t i = 0; i < 4 && n == HEAD_SIZE; i++)
+        size |= (size_t)head[1 + i] << (8 * i);
+    if (n != HEAD_SIZE || size > MAX_SIZE || !memchr("FST", head[0], 3))
+        return damaged(reader, err);
+    *ret_kind = (char)head[0];
+    *ret_size = size;
+    return 1;
+}
+
 int cb_recording_next(struct cb_recording_reader *reader, struct cb_recording_record *ret_record,
                       struct cb_err *err)
 {
-    uint8_t head[HEAD_SIZE];
-    size_t n = fread(head, 1, sizeof(head), reader->file), size = 0;
-    const uint8_t *end;
+    size_t size = 0;
+    char kind = 0;
     int r;
 
     *ret_record = (struct cb_recording_record){0};
-    if (n == 0 && !ferror(reader->file))
-        return 0;
-    for (size_t i = 0; i < 4 && n == sizeof(head); i++)
-        size |= (size_t)head[1 + i] << (8 * i);
-    if (n != sizeof(head) || size > MAX_SIZE ||
-        (head[0] != CB_RECORDING_FRAME && head[0] != CB_RECORDING_SNAPSHOT))
-        return damaged(reader, err);
+    r = read_head(reader, &kind, &size, err);
+    if (r <= 0)
+        return r;
     r = reserve(reader, size, err);
     if (r < 0)
         return r;
     if (fread(reader->bytes, 1, size, reader->file) != size)
         return damaged(reader, err);
     reader->n++;
-    *ret_record = (struct cb_recording_record){(char)head[0], NULL, reader->bytes, size};
-    if (head[0] == CB_RECORDING_SNAPSHOT) {
-        end = memchr(reader->bytes, '\0', size);
-        if (!end)
-            return damaged(reader, err);
-        ret_record->machine = (const char *)reader->bytes;
-        ret_record->bytes = end + 1;
-        ret_record->size = size - (size_t)(end + 1 - reader->bytes);
-    }
-    return 0;
+    *ret_record = (struct cb_recording_record){.kind = kind, .bytes = reader->bytes, .size = size};
+    return kind == CB_RECORDING_FRAME ? 0 : take_texts(reader, ret_record, err);
 }
 
 struct cb_recording_reader *cb_recording_free(struct cb_recording_reader *reader)

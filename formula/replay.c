@@ -232,18 +232,12 @@ static const char *text_of(const struct cb_frame_target *target, char *buffer, s
     return buffer;
 }
 
-static int name_target(struct machine *machine, const struct cb_frame_target *target,
-                       const char **ret_name, struct cb_err *err)
+static int set_name(struct machine *machine, uint32_t id, const char *name, const char **ret_name,
+                    struct cb_err *err)
 {
-    char buffer[16];
     uint64_t index;
-    bool known = cb_map_get(&machine->ids, target->id, &index);
 
-    if (known && !(target->flags & CB_TARGET_TEXT)) {
-        *ret_name = machine->names[index];
-        return 0;
-    }
-    if (!known) {
+    if (!cb_map_get(&machine->ids, id, &index)) {
         index = machine->n_names;
         if (machine->n_names == machine->room) {
             size_t room = machine->room ? machine->room * 2 : 16;
@@ -256,15 +250,37 @@ static int name_target(struct machine *machine, const struct cb_frame_target *ta
         }
         machine->names[index] = NULL;
         machine->n_names++;
-        if (cb_map_put(&machine->ids, target->id, index) < 0)
+        if (cb_map_put(&machine->ids, id, index) < 0)
             return out_of_memory(err);
     }
     free(machine->names[index]);
-    machine->names[index] = strdup(text_of(target, buffer, sizeof(buffer)));
+    machine->names[index] = strdup(name);
     if (!machine->names[index])
         return out_of_memory(err);
     *ret_name = machine->names[index];
     return 0;
+}
+
+static int name_target(struct machine *machine, const struct cb_frame_target *target,
+                       const char **ret_name, struct cb_err *err)
+{
+    char buffer[16];
+    uint64_t index;
+
+    if (cb_map_get(&machine->ids, target->id, &index) && !(target->flags & CB_TARGET_TEXT)) {
+        *ret_name = machine->names[index];
+        return 0;
+    }
+    return set_name(machine, target->id, text_of(target, buffer, sizeof(buffer)), ret_name, err);
+}
+
+/* The dictionary is that of one sensor start. */
+static void begin_start(struct machine *machine, const char *start_id)
+{
+    if (strcmp(machine->start_id, start_id) == 0)
+        return;
+    clear_dictionary(machine);
+    (void)snprintf(machine->start_id, sizeof(machine->start_id), "%s", start_id);
 }
 
 static int give_frame(struct replay *replay, const struct cb_frame *frame, struct cb_err *err)
@@ -276,10 +292,7 @@ static int give_frame(struct replay *replay, const struct cb_frame *frame, struc
         r = reserve_names(replay, frame->n_targets, err);
     if (r < 0)
         return r;
-    if (strcmp(machine->start_id, frame->start_id) != 0) {
-        clear_dictionary(machine);
-        (void)snprintf(machine->start_id, sizeof(machine->start_id), "%s", frame->start_id);
-    }
+    begin_start(machine, frame->start_id);
     for (size_t i = 0; i < frame->n_targets && r == 0; i++)
         r = name_target(machine, &frame->targets[i], &replay->target_names[i], err);
     return r < 0 ? r : give(replay, machine, frame, true, err);
@@ -301,7 +314,18 @@ static int give_record(struct replay *replay, const struct cb_recording_record *
         return r;
     }
     r = find_machine(replay, record->machine, &machine, err);
-    return r < 0 ? r : cb_engine_restore(machine->engine, record->bytes, record->size, err);
+    if (r == 0 && record->kind == CB_RECORDING_TARGET) {
+        const char *ignored;
+
+        begin_start(machine, record->start_id);
+        return set_name(machine, record->target, record->name, &ignored, err);
+    }
+    if (r == 0)
+        r = cb_engine_restore(machine->engine, record->bytes, record->size, err);
+    if (r != -EPROTONOSUPPORT)
+        return r;
+    replay->counts.other_models++; /* of another model or version: this one learns anew */
+    return 0;
 }
 
 static int replay_frames(struct replay *replay, const char *path, struct cb_err *err)

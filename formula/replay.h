@@ -31,6 +31,7 @@ struct cb_replay_options {
 
 struct cb_replay_counts {
     uint64_t ticks, skipped;
+    uint64_t other_models; /* snapshots of another model or version in a recording, not used */
     struct cb_hwpc_join_counts join;
 };
 
