@@ -60,7 +60,7 @@ say = $(if $(V),,@printf '  %-8s%s\n' '$(1)' '$(2)')
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all run up down test check check-unit check-layers check-integration machine accuracy \
+.PHONY: help all run up down test check check-unit check-layers check-integration machine torture accuracy \
 	bench fuzz lint format format-check setup install clean FORCE
 .DEFAULT_GOAL := all
 
@@ -179,6 +179,11 @@ machine:
 	$(Q)scripts/setup.sh machine
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/machine/run $(if $(GUEST_SHELL),--shell)
+
+## torture           kill, cut and fill for half an hour, then count (tests/run has a short form)
+torture: all
+	$(Q)scripts/setup.sh test
+	$(Q)tests/torture/run long
 
 ## accuracy          write docs/accuracy.md from the recordings and synthetic machines
 accuracy: all

@@ -50,11 +50,11 @@ add_net() { # I
   ip netns add "s$1" && ip link add "h$1" type veth peer name e0 netns "s$1" && ip link set "h$1" master hub up &&
     ip -n "s$1" link set lo up && ip -n "s$1" addr add "10.77.1.$1/16" dev e0 && ip -n "s$1" link set e0 up
 }
-cut() { ip link set "h$1" down; }
-restore() { ip link set "h$1" up; }
+cut_link() { ip link set "h$1" down; }
+restore_link() { ip link set "h$1" up; }
 cut_for() { # I TENTHS
-  cut "$1"
-  later_on "$2" restore "$1"
+  cut_link "$1"
+  later_on "$2" restore_link "$1"
 }
 
 # Programs that are started again whenever they end, as long as their file in go/ is there. What a
@@ -82,7 +82,19 @@ signal() { # NAME SIGNAL: fails when it does not run
 }
 runs() { [ -e "$T/pid/$1" ]; }
 has_ended() { ! runs "$1"; }
+# Lines a log gets from now on: mark_log NAME..., then says NAME PATTERN
+mark_log() {
+  local name
+  for name; do wc -l <"$T/log/$name" >"$T/log/$name.mark"; done
+}
+says() { tail -n +$(($(cat "$T/log/$1.mark" 2>/dev/null || echo 0) + 1)) "$T/log/$1" | grep -E -e "$2"; }
 no_sensor_runs() { ! compgen -G "$T/pid/synthetic-*" >/dev/null; }
+end_sensors() {
+  local path
+  rm -f "$T"/go/synthetic-*
+  for path in "$T"/pid/synthetic-*; do signal "${path##*/}" TERM; done
+  wait_for 60 no_sensor_runs
+}
 end() { # NAME
   rm -f "$T/go/$1"
   signal "$1" TERM
@@ -113,7 +125,8 @@ run_relay() { # I
   exec ip netns exec "s$1" "$TOP/tests/torture/bad_wire.py" 9770 $HUB 9770 "$SEED" "$T/log/relay.counts"
 }
 key_of() { "$BIN/cbsensor" --state-dir "$T/state/$1" --print-key 2>>"$T/log/keys"; }
-let_in() { "$BIN/cbformula" --state-dir "$T/store/formula" keys add "$1" "$(key_of "$1")"; }
+keys() { "$BIN/cbformula" --state-dir "$T/store/formula" keys "$@" >>"$T/log/keys" 2>&1; }
+let_in() { keys add "$1" "$(key_of "$1")"; }
 start_sensor() { # I NAME [more options]
   mkdir -p "$T/state/$2"
   let_in "$2" || return
@@ -147,7 +160,7 @@ node_joules() {
 }
 left_in_spools() {
   local dir
-  for dir in "$T"/state/*/spool; do
+  for dir in "$T"/state/synthetic-*/spool; do
     "$TOOLS/list_spool" "$dir" | sed "s|^|${dir#"$T/state/"} |"
-  done | head -n 5
+  done
 }

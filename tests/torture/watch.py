@@ -5,8 +5,10 @@ watch.py caught-up URL SECONDS N        every one of N machines is stored up to 
 watch.py record URL FILE                one line for each machine every 0.2 s, until killed:
                                         boottime frames last_t1 machine (seconds; "inf": no answer)
 watch.py lag FILE [NAME...]             the largest lag in seconds of all machines but those named
-watch.py rate FILE NAME|all             how many seconds of frames were stored in a second while NAME
-                                        caught up: from its first new frame to a lag below 1.5 s
+watch.py rate FILE SECONDS NAME|all [BUT...]
+                                        how many seconds of frames were stored in a second while NAME
+                                        caught up with at least SECONDS: from the end of its last
+                                        stall to a lag below 1.5 s; the slowest of all but BUT
 """
 import json
 import sys
@@ -39,7 +41,8 @@ def caught_up(url, seconds, n):
 def record(url, path):
     with open(path, "w") as out:
         while True:
-            for m in machines(url):
+            have = machines(url)
+            for m in have or [{"frames": 0, "last_t1_ns": 0, "machine": "-"}]:
                 print(f"{now():.3f} {m['frames']} {m['last_t1_ns'] / 1e9:.3f} {m['machine']}", file=out)
             out.flush()
             time.sleep(0.2)
@@ -55,31 +58,43 @@ def read(path):
 
 
 def lag(path, names):
-    worst = max((at - t1, name) for name, rows in read(path).items() if name not in names for at, _, t1 in rows)
+    worst = max((at - t1, name) for name, rows in read(path).items() if name not in (*names, "-") for at, _, t1 in rows)
     print(f"{worst[0]:.2f} {worst[1]}")
 
 
-def rate_of(rows):
-    """(seconds of frames, seconds it took) from the first row that brings something new."""
-    begin = next((i for i in range(1, len(rows)) if rows[i][2] > rows[0][2]), None)
-    if begin is None:
-        return None
-    before = rows[begin - 1]
-    for at, _, t1 in rows[begin:]:
+def rate_of(rows, polls):
+    """(seconds of frames after the last stall of a second, seconds they took)."""
+    stalls = [i for i in range(1, len(rows)) if rows[i][2] > rows[i - 1][2] and rows[i][0] - since(rows, i - 1) > 1]
+    if not stalls:
+        return 0, 1
+    stalled = stalls[-1]
+    before = rows[stalled - 1]
+    begin = max(at for at in polls if at < rows[stalled][0])
+    for at, _, t1 in rows[stalled:]:
         if at - t1 < 1.5:
-            return t1 - before[2], at - before[0]
+            return t1 - before[2], at - begin
     return None
 
 
-def rate(path, name):
-    rows = {n: rate_of(r) for n, r in read(path).items() if name in ("all", n)}
-    missing = [n for n, r in rows.items() if r is None]
-    if missing or not rows:
+def since(rows, i):
+    """When row i's last frame was seen first."""
+    while i > 0 and rows[i - 1][2] == rows[i][2]:
+        i -= 1
+    return rows[i][0]
+
+
+def rate(path, least, name, *but):
+    have = read(path)
+    polls = sorted(at for rows in have.values() for at, _, _ in rows)
+    rates = {n: rate_of(r, polls) for n, r in have.items() if n not in ("-", *but) and name in ("all", n)}
+    missing = [n for n, r in rates.items() if r is None]
+    stalled = {n: r for n, r in rates.items() if r and r[0] >= float(least)}
+    if missing or not stalled:
         print("not caught up:", missing)
         return 1
-    slowest = min(rows, key=lambda n: rows[n][0] / rows[n][1])
-    seconds, took = rows[slowest]
-    print(f"{seconds / took:.1f} {slowest}: {seconds:.1f} s of frames in {took:.2f} s")
+    slowest = min(stalled, key=lambda n: stalled[n][0] / stalled[n][1])
+    seconds, took = stalled[slowest]
+    print(f"{seconds / took:.1f} {slowest}: {seconds:.1f} s of frames in {took:.2f} s, of {len(stalled)} machines")
     return 0
 
 
