@@ -90,6 +90,26 @@ ok "and once after a restart" same "$T/tcp/formula" "${inputs[@]}"
 
 down "$T/tcp"
 
+# --- recorded beside the server: over a restart and a kill the replay gives the bits that are stored ---
+record() { up "$T/rec" --powerapi-socket "$port" --record "$T/rec/kept" --record-keep 8; }
+recorded() { cat "$T/rec/kept"/*.cbrec >"$T/rec/all" && same_quietly "$T/rec/formula" "frames:$T/rec/all"; }
+record
+feed <(head -n 1500 "$T/bsc.jsonl") "$T/synth.jsonl"
+ok "recorded: the replay of it is what is stored" wait_for 10 recorded
+down "$T/rec"
+record
+feed <(head -n 2500 "$T/bsc.jsonl")
+sleep 3
+kill -9 "$(saved_pid "$T/rec/cbformula.pid")"
+record
+feed "$T/bsc.jsonl"
+sleep 2
+down "$T/rec"
+cat "$T/rec/kept"/*.cbrec >"$T/rec/all"
+ok "and over a restart and a kill" same "$T/rec/formula" "frames:$T/rec/all"
+same "$T/rec/formula" "frames:$T/rec/all" | sed 's/^/# /'
+is "a file for each start of the server" 3 "$(find "$T/rec/kept" -name 'cbwatts-*.cbrec' | wc -l)"
+
 # kill -9 in the middle; what waited for its tick is lost, nothing counts twice, the rest comes
 up "$T/kill" --powerapi-socket "$port"
 (feed <(head -n 2000 "$T/bsc.jsonl"; sleep 30)) 2>/dev/null &
