@@ -231,7 +231,7 @@ install: all
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0755 $(addprefix build/bin/cb,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -m 0644 docs/completion/cbtester $(DESTDIR)$(PREFIX)/share/bash-completion/completions/
+	install -m 0644 docs/completion/* $(DESTDIR)$(PREFIX)/share/bash-completion/completions/
 
 ## clean             remove build/
 clean:

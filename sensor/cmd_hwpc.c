@@ -21,6 +21,7 @@
 #include "lib/defaults.h"
 #include "lib/err.h"
 #include "lib/log.h"
+#include "sensor/cmd_pair.h"
 #include "sensor/confine.h"
 #include "sensor/hwpc_run.h"
 #include "sensor/options.h"
@@ -40,21 +41,81 @@ struct state {
     struct cb_topology topology;
     struct cb_place *place;
     struct cb_hwpc_run *run;
+    bool with_formula; /* --formula was given */
+    /* then: the sensor's own command line */
+    int (*own_main)(int argc, char **argv);
+    int own_argc;
+    char **own_argv;
+    char *made[CB_HWPC_MAX_GROUPS + 2]; /* the words of it that are ours to free */
+    size_t n_made;
 };
+
+static void add_word(struct state *s, char *word)
+{
+    s->made[s->n_made++] = word;
+    s->own_argv[s->own_argc++] = word;
+    s->own_argv[s->own_argc] = NULL;
+}
+
+/* "--events=a,b" of one group; NULL: no memory. */
+static char *events_word(const struct cb_hwpc_group *group)
+{
+    char *word = NULL;
+    size_t size;
+    FILE *out = open_memstream(&word, &size);
+
+    if (!out)
+        return NULL;
+    (void)fputs("--events=", out);
+    for (size_t i = 0; i < group->n_events; i++)
+        (void)fprintf(out, "%s%s", i ? "," : "", group->events[i]);
+    return fclose(out) == 0 ? word : NULL;
+}
+
+/* What theirs says in our words, behind ours. */
+static int add_theirs(struct state *s)
+{
+    char *word = NULL;
+
+    if (s->hwpc.name && asprintf(&word, "--name=%s", s->hwpc.name) < 0)
+        return -ENOMEM;
+    if (word)
+        add_word(s, word);
+    if (asprintf(&word, "--tick=%llums", (unsigned long long)(s->hwpc.tick_ns / 1000000)) < 0)
+        return -ENOMEM;
+    add_word(s, word);
+    for (size_t i = 0; i < s->hwpc.cgroups.n; i++) {
+        word = events_word(&s->hwpc.cgroups.at[i]);
+        if (!word)
+            return -ENOMEM;
+        add_word(s, word);
+    }
+    return 0;
+}
+
+static bool has_formula(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--formula") == 0 || strncmp(argv[i], "--formula=", 10) == 0)
+            return true;
+    return false;
+}
 
 static int parse(int argc, char **argv, struct state *s, struct cb_err *err)
 {
-    cb_auto_free char **rest = calloc((size_t)argc + 1, sizeof(*rest));
-    int n = 0;
     int r;
 
-    if (!rest)
+    s->own_argv = calloc((size_t)argc + CB_HWPC_MAX_GROUPS + 3, sizeof(*s->own_argv));
+    if (!s->own_argv)
         return cb_err_set(err, ENOMEM, "out of memory");
-    r = cb_hwpc_options_parse(argc, argv, &s->hwpc, &n, rest, err);
+    r = cb_hwpc_options_parse(argc, argv, &s->hwpc, &s->own_argc, s->own_argv, err);
+    s->with_formula = r == 0 && has_formula(s->own_argc, s->own_argv);
+    if (s->with_formula && add_theirs(s) < 0)
+        r = cb_err_set(err, ENOMEM, "out of memory");
     if (r == 0)
-        r = cb_sensor_options_parse(n, rest, &s->own, err);
+        r = cb_sensor_options_parse(s->own_argc, s->own_argv, &s->own, err);
     if (r == 0 && !s->own.help && !s->own.version)
-        r = cb_hwpc_options_check(&s->hwpc, false, err);
+        r = cb_hwpc_options_check(&s->hwpc, s->with_formula, err);
     if (r == 0 && s->hwpc.verbose && s->own.level < CB_LOG_DEBUG)
         s->own.level = CB_LOG_DEBUG;
     return r;
@@ -206,8 +267,9 @@ static int close_all(struct state *s)
     return result < 0 ? result : r == -EBUSY ? 0 : r;
 }
 
-static int run(struct state *s)
+static int run_reports(void *context)
 {
+    struct state *s = context;
     struct cb_err err = {0};
     int r = open_all(s, &err);
 
@@ -220,9 +282,41 @@ static int run(struct state *s)
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int cb_cmd_hwpc(int argc, char **argv, void (*print_help)(void))
+static int run_own(void *context)
 {
-    struct state s = {.root_fd = -1, .signal_fd = -1, .base_fd = -1};
+    struct state *s = context;
+
+    return s->own_main(s->own_argc, s->own_argv);
+}
+
+static int run(struct state *s)
+{
+    int (*const halves[])(void *) = {run_own, run_reports};
+    struct cb_err err = {0};
+    int status;
+
+    if (!s->with_formula)
+        return run_reports(s);
+    if (s->hwpc.storage == CB_HWPC_UNSET)
+        return run_own(s);
+    status = cb_cmd_pair(halves, s, &err);
+    if (status < 0)
+        cb_log_err("%s", err.text);
+    return status < 0 ? EXIT_FAILURE : status;
+}
+
+static void fini(struct state *s)
+{
+    for (size_t i = 0; i < s->n_made; i++)
+        free(s->made[i]);
+    free(s->own_argv);
+    cb_sensor_options_fini(&s->own);
+    cb_hwpc_options_fini(&s->hwpc);
+}
+
+int cb_cmd_hwpc(int argc, char **argv, void (*print_help)(void), int (*own)(int argc, char **argv))
+{
+    struct state s = {.root_fd = -1, .signal_fd = -1, .base_fd = -1, .own_main = own};
     struct cb_err err = {0};
     int status = EXIT_USAGE;
 
@@ -238,7 +332,6 @@ int cb_cmd_hwpc(int argc, char **argv, void (*print_help)(void))
         cb_log_init("cbsensor", s.own.level, s.own.log_json);
         status = run(&s);
     }
-    cb_sensor_options_fini(&s.own);
-    cb_hwpc_options_fini(&s.hwpc);
+    fini(&s);
     return status;
 }

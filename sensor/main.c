@@ -73,12 +73,19 @@ struct sensor {
 static void print_help(void)
 {
     (void)printf("usage: cbsensor [option...]\n"
-                 "       cbsensor doctor [--json]    what this machine can measure\n\n"
+                 "       cbsensor doctor [--json]    what this machine can measure\n"
+                 "       cbsensor HWPC-SENSOR'S OPTIONS [option...]    PowerAPI's reports\n\n"
                  "Measures the energy of this machine and the work of each of its containers,\n"
                  "and sends both to cbformula.\n\n");
     cb_config_help(stdout, cb_sensor_opts, CB_SENSOR_ENV);
     (void)printf("\nEvery option is also an environment variable: CBSENSOR_ and its name in "
                  "capitals,\n'-' as '_' (CBSENSOR_STATE_DIR).\n");
+    (void)printf("\nhwpc-sensor's options (cbsensor(1), docs/hwpc.md):\n"
+                 "  -n NAME, -f MS, -p DIR, -v, -x FILE.json\n"
+                 "  -s GROUP | -c GROUP, [-o], -e EVENT...   of the machine, of each cgroup\n"
+                 "  -r null | csv -U DIR | socket -U HOST -P PORT |\n"
+                 "     mongodb -U URI -D DATABASE -C COLLECTION\n"
+                 "  --config-file, --perf-sampling-interval, --cgroup-discovery-interval\n");
 }
 
 /* ---- opening: each step returns 0 or -errno; close_all() copes with any part of it ---- */
@@ -623,7 +630,8 @@ static int fail(const struct cb_err *err)
     return EXIT_FAILURE;
 }
 
-int main(int argc, char **argv)
+/* The sensor with its own command line. */
+static int run_sensor(int argc, char **argv)
 {
     static struct sensor sensor = {
         .root_fd = -1, .signal_fd = -1, .state = {.dir_fd = -1, .lock_fd = -1, .spool_fd = -1}};
@@ -631,11 +639,6 @@ int main(int argc, char **argv)
     bool synthetic;
     int r;
 
-    cb_log_init("cbsensor", CB_LOG_INFO, false);
-    if (argc > 1 && strcmp(argv[1], "doctor") == 0)
-        return cb_cmd_doctor(argc - 1, argv + 1);
-    if (cb_hwpc_options_are_meant(argc, argv))
-        return cb_cmd_hwpc(argc, argv, print_help);
     if (cb_sensor_options_parse(argc, argv, &sensor.options, &err) < 0) {
         if (!check_config(&sensor.options))
             (void)fail(&err);
@@ -676,4 +679,14 @@ int main(int argc, char **argv)
     cb_sensor_options_fini(&sensor.options);
     curl_global_cleanup();
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    cb_log_init("cbsensor", CB_LOG_INFO, false);
+    if (argc > 1 && strcmp(argv[1], "doctor") == 0)
+        return cb_cmd_doctor(argc - 1, argv + 1);
+    if (cb_hwpc_options_are_meant(argc, argv))
+        return cb_cmd_hwpc(argc, argv, print_help, run_sensor);
+    return run_sensor(argc, argv);
 }

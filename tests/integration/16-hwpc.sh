@@ -137,6 +137,18 @@ else
   skip "reports in MongoDB" "there is no mongod, and FerretDB cannot be built: $(tail -n 1 "$T/build.log")"
 fi
 
+# Nothing goes to cbformula unless asked; then frames do, beside the reports, under the same name
+make_keys "$T" && start_formula "$T" || exit
+frames() { curl -sf "$formula_url/api/v1/machines"; }
+has_frames() { frames | grep -qE '"frames": ?[1-9]'; }
+sensor both "${quick[@]}" -n "$SENSOR_NAME" -r csv -U "$T/both" "${groups[@]}" --state-dir "$T/sensor" \
+  --docker-host "unix://$engine_socket" --formula "tcp://127.0.0.1:$link_port" --formula-key "$T/formula/formula.pub"
+ok "with --formula frames arrive, too" wait_for 20 has_frames
+ok "and reports go on" test "$(wc -l <"$T/both/sw.csv")" -gt 3
+like "both count the same events" 'events: cpu-clock,context-switches' "$(cat "$T/both.log")"
+stop both
+is "no half of it is left" "" "$(pgrep -af -- "-U $T/both")"
+
 # refuses NAME CODE PATTERN COMMAND...: one line that matches, that exit code
 refuses() {
   local name=$1 want=$2 pattern=$3 code
