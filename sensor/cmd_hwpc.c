@@ -114,6 +114,10 @@ static int parse(int argc, char **argv, struct state *s, struct cb_err *err)
         r = cb_err_set(err, ENOMEM, "out of memory");
     if (r == 0)
         r = cb_sensor_options_parse(s->own_argc, s->own_argv, &s->own, err);
+    if (r == 0 && (s->own.print_config || s->own.print_key || s->own.list_events))
+        r = cb_err_set(err, EINVAL,
+                       "--print-config, --print-key and --list-events do not go with hwpc-sensor's "
+                       "options");
     if (r == 0 && !s->own.help && !s->own.version)
         r = cb_hwpc_options_check(&s->hwpc, s->with_formula, err);
     if (r == 0 && s->hwpc.verbose && s->own.level < CB_LOG_DEBUG)
@@ -328,6 +332,8 @@ int cb_cmd_hwpc(int argc, char **argv, void (*print_help)(void), int (*own)(int 
         else
             (void)printf("cbsensor %s\n", CB_VERSION);
         status = EXIT_SUCCESS;
+    } else if (s.own.check_config) {
+        status = EXIT_SUCCESS; /* the line is in order */
     } else {
         cb_log_init("cbsensor", s.own.level, s.own.log_json);
         status = run(&s);

@@ -161,6 +161,58 @@ static void says_how_to_get_another_state_directory(void **state)
     assert_int_equal(count_open_fds(), fds_before);
 }
 
+/* The manual has every option; in it '-' is written '\-'. */
+static void every_option_is_in_the_manual(void **state)
+{
+    FILE *in = fopen("docs/man/cbsensor.1", "re");
+    char *manual = NULL;
+    size_t room = 0;
+
+    (void)state;
+    assert_non_null(in);
+    assert_true(getdelim(&manual, &room, '\0', in) > 0);
+    (void)fclose(in);
+    for (const struct cb_opt *opt = cb_sensor_opts; opt->key; opt++) {
+        char word[128] = "\\-\\-";
+        size_t n = strlen(word);
+
+        for (const char *p = opt->key; *p; p++) {
+            if (*p == '-')
+                word[n++] = '\\';
+            word[n++] = *p;
+        }
+        word[n] = '\0';
+        if (!strstr(manual, word))
+            fail_msg("no --%s in the manual", opt->key);
+    }
+    free(manual);
+}
+
+static void the_file_stands_below_the_command_line(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_sensor_options o;
+    struct cb_err err = {0};
+    char path[160];
+
+    fake_root_put(root, "c.yaml", "tick: 2s\nname: file\nevents: [cycles]\n");
+    (void)snprintf(path, sizeof(path), "--config=%s/c.yaml", root->dir);
+    assert_int_equal(parse(&o, NULL, path, "--tick=3s", NULL), 0);
+    assert_int_equal(o.tick_ns, 3 * CB_NS_PER_S);
+    assert_string_equal(o.name, "file");
+    assert_int_equal(o.events.n, 1);
+    cb_sensor_options_fini(&o);
+    fake_root_put(root, "c.yaml", "tick: 2s\nlog-level: loud\n");
+    assert_int_equal(parse(&o, &err, path, NULL, NULL), -EINVAL);
+    assert_non_null(strstr(err.text, "'loud'"));
+    cb_sensor_options_fini(&o);
+    fake_root_put(root, "c.yaml", "tick: 2s\nconfig: other\n");
+    assert_int_equal(parse(&o, &err, path, NULL, NULL), -EINVAL);
+    assert_non_null(strstr(err.text, "c.yaml:2: 'config'"));
+    assert_non_null(o.config);
+    cb_sensor_options_fini(&o);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -169,6 +221,8 @@ int main(void)
         cmocka_unit_test(takes_a_tick_from_1_ms_to_60_s),
         cmocka_unit_test(names_what_is_wrong),
         cmocka_unit_test(collects_lists),
+        cmocka_unit_test(every_option_is_in_the_manual),
+        TEST(the_file_stands_below_the_command_line),
         TEST(makes_its_state_directory_for_itself_alone),
         TEST(is_alone_in_its_state_directory),
         TEST(says_how_to_get_another_state_directory),
