@@ -16,7 +16,7 @@ static const struct {
     .spread_share = 0.5,
     .least_noise = 1e-8,
     .tails = 4,
-    .read_seconds = 0.05,
+    .read_seconds = 0.08,
 };
 
 static double noise_of(const struct cb_cbwatts_expert *expert)
