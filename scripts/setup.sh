@@ -71,7 +71,10 @@ wanted() {
     command -v go >/dev/null || echo 'golang-go cmd:go'
     printf '%s\n' "$needs_machine"
     ;;
-  machine) printf '%s\n' "$needs_machine" ;;
+  machine)
+    printf '%s\n' "$needs_machine"
+    command -v go >/dev/null || echo 'golang-go cmd:go'
+    ;;
   esac
 }
 
