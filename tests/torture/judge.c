@@ -7,12 +7,14 @@
  * what its spool held whenever it was killed (list_spool). The sensors NAME had a spool on a disk
  * that was full from time to time: what is kept in memory then ends with the process.
  *
- * Rules    Every stored frame is in a ledger, is there once, and its interval, its energy and the
- *          sum of its parts are the ledger's, to the microjoule.
- *          Every frame that was in a spool when its sensor was killed, or that the sensor knew to
- * be spooled, is stored. What is missing was read in the last moment before a kill, so it is the
- * end of its start. Output   "machine NAME frames N uj N" each, then the sums; what is wrong on
- * stderr. 1: something is.
+ * Rules
+ *  - Every stored frame is in a ledger, is there once, and its interval, its energy and the sum of
+ *    its parts are the ledger's, to the microjoule.
+ *  - Every frame that was in a spool when its sensor was killed, or that the sensor knew to be
+ *    spooled, is stored.
+ *  - What is missing was read in the last moment before a kill: it is the end of its start.
+ * Output: "machine NAME frames N uj N gap_ms N" each (the time between its frames that none
+ * covers), then the sums; what is wrong on stderr. 1: something is.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -44,6 +46,7 @@ struct sensor {
     char name[CB_NAME_SIZE];
     bool small_disk;
     uint64_t stored, stored_uj;
+    uint64_t first_t0_ns, last_t1_ns, covered_ns;
 };
 
 struct judge {
@@ -212,6 +215,11 @@ static void take_stored(struct judge *judge, const char *id, uint64_t seq, const
     sensor = &judge->sensors[start->sensor];
     sensor->stored++;
     sensor->stored_uj += uj;
+    sensor->covered_ns += result->t1_ns - result->t0_ns;
+    if (sensor->stored == 1 || result->t0_ns < sensor->first_t0_ns)
+        sensor->first_t0_ns = result->t0_ns;
+    if (result->t1_ns > sensor->last_t1_ns)
+        sensor->last_t1_ns = result->t1_ns;
     start->highest = seq > start->highest ? seq : start->highest;
     if (strcmp(sensor->name, machine) != 0)
         WRONG(judge, "%s %" PRIu64 " of %s is stored for %s", id, seq, sensor->name, machine);
@@ -282,18 +290,25 @@ static void judge_missing(struct judge *judge, const struct start *start, uint64
 
 static void report(const struct judge *judge)
 {
-    for (size_t i = 0; i < judge->n_sensors; i++)
-        (void)printf("machine %s frames %" PRIu64 " uj %" PRIu64 "\n", judge->sensors[i].name,
-                     judge->sensors[i].stored, judge->sensors[i].stored_uj);
+    uint64_t gap_ns = 0;
+
+    for (size_t i = 0; i < judge->n_sensors; i++) {
+        const struct sensor *s = &judge->sensors[i];
+        uint64_t ns = s->last_t1_ns - s->first_t0_ns - s->covered_ns;
+
+        gap_ns += ns;
+        (void)printf("machine %s frames %" PRIu64 " uj %" PRIu64 " gap_ms %.0f\n", s->name,
+                     s->stored, s->stored_uj, (double)ns / 1e6);
+    }
     (void)printf("sensors=%zu starts=%zu read_frames=%" PRIu64 " read_uj=%" PRIu64
                  " stored_frames=%" PRIu64 " stored_uj=%" PRIu64 "\n",
                  judge->n_sensors, judge->n_starts, judge->read, judge->read_uj, judge->stored,
                  judge->stored_uj);
     (void)printf("seen_in_spools=%" PRIu64 " cut_off_before_the_spool=%" PRIu64
                  " cut_off_uj=%" PRIu64 " ended_in_memory=%" PRIu64 " ended_in_memory_uj=%" PRIu64
-                 " wrong=%" PRIu64 "\n",
+                 " in_no_frame_s=%.1f wrong=%" PRIu64 "\n",
                  judge->scanned, judge->missing, judge->missing_uj, judge->memory, judge->memory_uj,
-                 judge->wrong);
+                 (double)gap_ns / 1e9, judge->wrong);
 }
 
 int main(int argc, char **argv)

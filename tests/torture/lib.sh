@@ -9,7 +9,7 @@ HUB=10.77.0.1
 formula_url=http://127.0.0.1:9771
 SMALL=synthetic-1   # its spool is on a disk that is full at times
 DAMAGED=synthetic-2 # its link goes through bad_wire.py
-mkdir -p "$T"/{go,pid,pause,clock,ledger,log,pending,state}
+mkdir -p "$T"/{go,loop,pid,pause,clock,ledger,log,pending,state}
 
 say() { sed 's/^/# /' <<<"$SECONDS s: $*"; }
 tenths() { printf '%d.%d' $(($1 / 10)) $(($1 % 10)); }
@@ -63,7 +63,7 @@ cut_for() { # I TENTHS
 supervise() { # NAME COMMAND...: the command execs, so that its pid is the program's
   local name=$1
   shift
-  touch "$T/go/$name"
+  touch "$T/go/$name" "$T/loop/$name"
   (
     while [ -e "$T/go/$name" ]; do
       "$@" >>"$T/log/$name" 2>&1 &
@@ -73,6 +73,7 @@ supervise() { # NAME COMMAND...: the command execs, so that its pid is the progr
       rm -f "$T/pid/$name"
       [ ! -e "$T/go/$name" ] || sleep "$(cat "$T/pause/$name" 2>/dev/null || echo 0.2)"
     done
+    rm -f "$T/loop/$name"
   ) >/dev/null 2>>"$T/log/shell" &
 }
 pause() { tenths "$2" >"$T/pause/$1"; }
@@ -81,14 +82,14 @@ signal() { # NAME SIGNAL: fails when it does not run
   pid=$(cat "$T/pid/$1" 2>/dev/null) && kill -"$2" "$pid" 2>/dev/null
 }
 runs() { [ -e "$T/pid/$1" ]; }
-has_ended() { ! runs "$1"; }
+has_ended() { [ ! -e "$T/loop/$1" ]; }
 # Lines a log gets from now on: mark_log NAME..., then says NAME PATTERN
 mark_log() {
   local name
   for name; do wc -l <"$T/log/$name" >"$T/log/$name.mark"; done
 }
 says() { tail -n +$(($(cat "$T/log/$1.mark" 2>/dev/null || echo 0) + 1)) "$T/log/$1" | grep -E -e "$2"; }
-no_sensor_runs() { ! compgen -G "$T/pid/synthetic-*" >/dev/null; }
+no_sensor_runs() { ! compgen -G "$T/loop/synthetic-*" >/dev/null; }
 end_sensors() {
   local path
   rm -f "$T"/go/synthetic-*
@@ -157,6 +158,11 @@ node_joules() {
       split($1, a, "\""); split($2, j, "."); uj[a[2]] += j[1] * 1000000 + j[2]
     }
     END { for (m in uj) printf "%s %.0f\n", m, uj[m] }' | sort
+}
+# "machine milliseconds": the time that no frame covers
+node_gaps() {
+  curl -s --max-time 10 "$formula_url/metrics" | awk '
+    index($1, "cb_node_gap_seconds_total{") == 1 { split($1, a, "\""); printf "%s %.0f\n", a[2], $2 * 1000 }' | sort
 }
 left_in_spools() {
   local dir

@@ -8,7 +8,7 @@ watch.py lag FILE [NAME...]             the largest lag in seconds of all machin
 watch.py rate FILE SECONDS NAME|all [BUT...]
                                         how many seconds of frames were stored in a second while NAME
                                         caught up with at least SECONDS: from the end of its last
-                                        stall to a lag below 1.5 s; the slowest of all but BUT
+                                        stall to a lag below 1.5 s; the median of all but BUT
 """
 import json
 import sys
@@ -92,9 +92,11 @@ def rate(path, least, name, *but):
     if missing or not stalled:
         print("not caught up:", missing)
         return 1
-    slowest = min(stalled, key=lambda n: stalled[n][0] / stalled[n][1])
-    seconds, took = stalled[slowest]
-    print(f"{seconds / took:.1f} {slowest}: {seconds:.1f} s of frames in {took:.2f} s, of {len(stalled)} machines")
+    order = sorted(stalled, key=lambda n: stalled[n][0] / stalled[n][1])
+    seconds, took = stalled[order[len(order) // 2]]
+    least = stalled[order[0]]
+    print(f"{seconds / took:.1f} ({seconds:.1f} s of frames in {took:.2f} s, the median of {len(order)}; "
+          f"the slowest: {least[0]:.1f} s in {least[1]:.2f} s)")
     return 0
 
 
