@@ -193,7 +193,7 @@ accuracy: all
 bench: all $(BENCHES)
 	$(Q)tests/bench/run
 
-## fuzz              run every fuzz target for TIME seconds (default 10)
+## fuzz              run every fuzz target for TIME seconds (default 10; before a release 600)
 fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(or $(TIME),10)
 
