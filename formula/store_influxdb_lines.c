@@ -144,6 +144,11 @@ static void pack_cbwatts(const struct cb_stream_bin *bin, struct cb_batch *batch
 /* ---- PowerAPI's: watts; its panels know the targets rapl and global and take every other one for
  * a container, and do not look at the scope: dram has a measurement of its own ---- */
 
+static double watts(const struct cb_stream_bin *bin, uint64_t uj)
+{
+    return (double)uj * 1e3 / (double)bin->covered_ns;
+}
+
 static void power_line(const struct cb_stream_bin *bin, const struct cb_stream_domain *domain,
                        const char *target, const char *id, uint64_t uj, double ratio,
                        struct cb_batch *batch)
@@ -157,7 +162,7 @@ static void power_line(const struct cb_stream_bin *bin, const struct cb_stream_d
     cb_line_tag(&line, "sensor", bin->machine);
     cb_line_tag_number(&line, "socket", domain->socket);
     cb_line_tag(&line, "target", target);
-    cb_line_double(&line, "power", (double)uj * 1e3 / (double)bin->covered_ns);
+    cb_line_double(&line, "power", watts(bin, uj));
     cb_line_double(&line, "ratio", ratio);
     cb_line_text(&line, "formula", "cbwatts");
     cb_line_text(&line, "source", cb_source_name((enum cb_source)domain->source));
@@ -168,16 +173,15 @@ static void power_line(const struct cb_stream_bin *bin, const struct cb_stream_d
 static void power_rest(const struct cb_stream_bin *bin, const struct cb_stream_domain *domain,
                        struct cb_batch *batch)
 {
-    double watts = 1e3 / (double)bin->covered_ns;
     struct cb_line line;
 
     cb_line_begin(&line, batch, "power_rest");
     cb_line_tag(&line, "scope", domain->domain == CB_DOMAIN_DRAM ? "dram" : "cpu");
     cb_line_tag(&line, "sensor", bin->machine);
     cb_line_tag_number(&line, "socket", domain->socket);
-    cb_line_double(&line, "idle", (double)domain->idle_uj * watts);
-    cb_line_double(&line, "system", (double)domain->system_uj * watts);
-    cb_line_double(&line, "unattributed", (double)domain->unattributed_uj * watts);
+    cb_line_double(&line, "idle", watts(bin, domain->idle_uj));
+    cb_line_double(&line, "system", watts(bin, domain->system_uj));
+    cb_line_double(&line, "unattributed", watts(bin, domain->unattributed_uj));
     cb_line_end(&line, time_of(bin));
 }
 
