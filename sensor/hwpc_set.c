@@ -16,9 +16,6 @@
 #define RUNNING "time_running"
 #define LIST_SIZE ((CB_EVENT_NAME_SIZE + 1) * CB_FRAME_MAX_EVENTS)
 
-/* Where a column of the report comes from. */
-enum { FROM_ENABLED = -1, FROM_RUNNING = -2 };
-
 struct group {
     struct cb_topology topology; /* of the CPUs that are counted on */
     size_t *row;                 /* [n_cpus] the report's CPU that each of them belongs to */
@@ -26,8 +23,9 @@ struct group {
     struct cb_perf_cpus cpus;
     uint64_t *sums, *enabled_ns, *running_ns; /* per socket: not of interest here */
     struct cb_hwpc_cpu *names_of_cpus;
-    const char *names[CB_FRAME_MAX_EVENTS + 2];
-    int from[CB_FRAME_MAX_EVENTS + 2];
+    const char *names[CB_FRAME_MAX_EVENTS + 2]; /* of the report's columns */
+    size_t column[CB_FRAME_MAX_EVENTS];         /* of each event */
+    size_t enabled, running;                    /* columns */
 };
 
 struct cb_hwpc_set {
@@ -135,22 +133,42 @@ static int name_cpus(struct group *g, const struct cb_topology *all, bool one_cp
 
 /* ---- the events of a group ---- */
 
+/* Put @name in its place unless it is there: on a hybrid machine each kind of core has an event of
+ * that name. */
+static void add_column(struct group *g, struct cb_hwpc_form_group *form, const char *name)
+{
+    size_t at = 0;
+
+    while (at < form->n_names && strcmp(g->names[at], name) < 0)
+        at++;
+    if (at < form->n_names && strcmp(g->names[at], name) == 0)
+        return;
+    memmove(&g->names[at + 1], &g->names[at], (form->n_names - at) * sizeof(g->names[0]));
+    g->names[at] = name;
+    form->n_names++;
+}
+
+static size_t find_column(const struct group *g, const char *name)
+{
+    size_t at = 0;
+
+    while (strcmp(g->names[at], name) != 0)
+        at++;
+    return at;
+}
+
 static void name_columns(struct group *g, struct cb_hwpc_form_group *form)
 {
     size_t n = cb_perf_n_events(g->perf);
 
-    for (size_t i = 0; i < n + 2; i++) {
-        const char *name = i < n ? cb_perf_event(g->perf, i)->name : i == n ? ENABLED : RUNNING;
-        size_t at = i;
-
-        for (; at > 0 && strcmp(g->names[at - 1], name) > 0; at--) {
-            g->names[at] = g->names[at - 1];
-            g->from[at] = g->from[at - 1];
-        }
-        g->names[at] = name;
-        g->from[at] = i < n ? (int)i : i == n ? FROM_ENABLED : FROM_RUNNING;
-    }
-    form->n_names = n + 2;
+    for (size_t i = 0; i < n; i++)
+        add_column(g, form, cb_perf_event(g->perf, i)->name);
+    add_column(g, form, ENABLED);
+    add_column(g, form, RUNNING);
+    for (size_t i = 0; i < n; i++)
+        g->column[i] = find_column(g, cb_perf_event(g->perf, i)->name);
+    g->enabled = find_column(g, ENABLED);
+    g->running = find_column(g, RUNNING);
     form->names = g->names;
 }
 
@@ -323,17 +341,20 @@ struct cb_hwpc_target *cb_hwpc_target_close(struct cb_hwpc_set *set, struct cb_h
 }
 
 /* What CPU @cpu counted, into its row of the report. The dies of a package are added up, their
- * times are the same. */
-static void add_row(const struct group *g, uint32_t cpu, size_t n_names, uint64_t *row)
+ * times are the same; of the kinds of cores a CPU is one, and the others' counters are 0. */
+static void add_row(const struct group *g, uint32_t cpu, uint64_t *row)
 {
-    size_t events = cb_perf_n_events(g->perf);
+    size_t events = cb_perf_n_events(g->perf), groups = cb_perf_n_groups(g->perf);
+    uint64_t enabled_ns = 0, running_ns = 0;
 
-    for (size_t i = 0; i < n_names; i++) {
-        if (g->from[i] >= 0)
-            row[i] += g->cpus.counts[cpu * events + (size_t)g->from[i]];
-        else
-            row[i] = (g->from[i] == FROM_ENABLED ? g->cpus.enabled_ns : g->cpus.running_ns)[cpu];
+    for (size_t i = 0; i < events; i++)
+        row[g->column[i]] += g->cpus.counts[cpu * events + i];
+    for (size_t i = 0; i < groups; i++) {
+        enabled_ns += g->cpus.enabled_ns[cpu * groups + i];
+        running_ns += g->cpus.running_ns[cpu * groups + i];
     }
+    row[g->enabled] = enabled_ns;
+    row[g->running] = running_ns;
 }
 
 int cb_hwpc_target_read(struct cb_hwpc_set *set, struct cb_hwpc_target *target, uint64_t tick_ns,
@@ -351,7 +372,7 @@ int cb_hwpc_target_read(struct cb_hwpc_set *set, struct cb_hwpc_target *target, 
         if (r < 0)
             result = r;
         for (uint32_t c = 0; c < g->topology.n_cpus; c++)
-            add_row(g, c, form->n_names, values + g->row[c] * form->n_names);
+            add_row(g, c, values + g->row[c] * form->n_names);
         values += form->n_cpus * form->n_names;
     }
     return result;
