@@ -108,6 +108,24 @@ compare() { /usr/bin/python3 "$T/compare.py" "$uri" "$BIN/cbformula" "$T/formula
 ok "every row is there once, and its microjoules are SQLite's" wait_for 40 compare
 compare | sed 's/^/# /'
 
+# All of it again, as if the formula had forgotten how far it was: nothing is there twice. FerretDB has
+# no TTL and says so; that keeps nobody from writing.
+stop_pid "$(saved_pid "$T/cbformula.pid")"
+sqlite3 "$T/formula/cbwatts.sqlite" 'UPDATE streams SET frame = 0; DELETE FROM stream_marks'
+start_formula "$T" --mongodb "$uri" --mongodb-format cbwatts,powerapi --mongodb-ttl 24h || exit
+again() {
+  [ "$(sqlite3 -readonly "$T/formula/cbwatts.sqlite" 'SELECT count(*) FROM streams s
+    WHERE s.frame = (SELECT max(id) FROM frames) AND NOT EXISTS (SELECT 1 FROM stream_batches)')" = 1 ]
+}
+ok "every row is sent again" wait_for 60 again
+ok "and is still there once" compare
+if command -v mongod >/dev/null; then
+  ok "the server is told to delete old rows" /usr/bin/python3 -c "import pymongo, sys
+assert pymongo.MongoClient(sys.argv[1]).get_default_database()['energy'].index_information()['cbwatts_timestamp']['expireAfterSeconds'] == 86400" "$uri"
+else
+  like "a server without TTL is named" 'does not delete old documents' "$(cat "$T/cbformula.log")"
+fi
+
 export HOME=$T CBWATTS_MONGODB=$uri IPYTHONDIR=$T/ipython MPLCONFIGDIR=$T/mpl
 ok "the notebook runs over MongoDB" \
   /usr/bin/jupyter nbconvert --to markdown --execute --output-dir "$T/out" notebooks/recaps.ipynb
