@@ -47,6 +47,21 @@ static int refill(struct infile *file)
     return 0;
 }
 
+/* The first bytes tell the form, and a pipe may bring them one by one. */
+static int first_bytes(struct infile *file, size_t n)
+{
+    while (file->n < n) {
+        ssize_t more = read(file->fd, file->in + file->n, sizeof(file->in) - file->n);
+
+        if (more < 0 && errno != EINTR)
+            return -1;
+        if (more == 0)
+            break;
+        file->n += more > 0 ? (size_t)more : 0;
+    }
+    return 0;
+}
+
 static ssize_t damaged(void)
 {
     errno = EBADMSG;
@@ -132,7 +147,7 @@ static int begin(struct infile *file, const char *path, struct cb_err *err)
 {
     static const uint8_t gzip[] = {0x1f, 0x8b}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
 
-    if (refill(file) < 0)
+    if (first_bytes(file, sizeof(zstd)) < 0)
         return cb_err_set(err, errno, "%s: %s", path, strerror(errno));
     if (file->n >= sizeof(gzip) && memcmp(file->in, gzip, sizeof(gzip)) == 0) {
         if (inflateInit2(&file->gzip, GZIP_OR_ZLIB) != Z_OK)
