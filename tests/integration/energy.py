@@ -8,7 +8,7 @@ on its own; fails unless all say the same to 1e-6, and unless every row's parts 
   prometheus=URL         what a Prometheus scraped last
   influxdb=URL           InfluxDB 1.x, database cbwatts
   victoria=URL           a server that took InfluxDB 2.x's protocol
-  mongodb=URI            documents of power, database of the URI
+  mongodb=URI            collection energy in the database of the URI
 """
 import collections
 import csv
@@ -156,15 +156,13 @@ def victoria(url, sums):
 def mongodb(uri, sums):
     import pymongo
 
-    db = pymongo.MongoClient(uri, serverSelectionTimeoutMS=5000).get_default_database()
-    for name in db.list_collection_names():
-        if not name.startswith("power"):
-            continue
-        for doc in db[name].find():
-            for one in doc.get("domains", []):
+    for doc in pymongo.MongoClient(uri, serverSelectionTimeoutMS=5000).get_default_database()["energy"].find():
+        sums.once(doc["_id"])
+        for d, one in enumerate(doc["domains"]):
+            if doc["part"] == 0:  # further parts repeat the domains
                 for what in NODE:
                     sums.add(doc["machine"], one["socket"], one["domain"], what, one[what])
-                sums.add(doc["machine"], one["socket"], one["domain"], "dynamic_uj", sum(t["dynamic_uj"] for t in one.get("targets", [])))
+            sums.add(doc["machine"], one["socket"], one["domain"], "dynamic_uj", sum(t["dynamic_uj"][d] for t in doc["targets"]))
 
 
 def ledger(path, sums):
