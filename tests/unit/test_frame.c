@@ -340,6 +340,38 @@ static void a_nested_member_or_entry_too_many_is_refused(void **state)
     random_frame_free(frame);
 }
 
+/* The bytes as they were written once (tests/fixtures/frames). With a format 2 this stays: it is
+ * the one before. */
+static void the_bytes_of_format_1_are_read(void **state)
+{
+    FILE *file = fopen("tests/fixtures/frames/format-1.bson", "re");
+    uint8_t bytes[4096];
+    struct cb_frame frame;
+    struct cb_err err = {0};
+    uint64_t counts = 0, energy_uj = 0;
+    size_t size;
+
+    (void)state;
+    assert_non_null(file);
+    size = fread(bytes, 1, sizeof(bytes), file);
+    (void)fclose(file);
+    assert_int_equal(size, 1993);
+    assert_int_equal(bytes[4 + 1 + sizeof("format")], 1);
+    if (cb_frame_decode(bytes, size, &frame, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(frame.seq, 995206547);
+    assert_true(frame.t0_ns == 900265793242472 && frame.t1_ns == 900266416123556);
+    assert_true(frame.n_sockets == 1 && frame.n_events == 4 && frame.n_targets == 4);
+    for (size_t i = 0; i < (frame.n_targets + 1) * frame.n_sockets * frame.n_events; i++)
+        counts ^= frame.counts[i];
+    assert_true(counts == 12588875051425797);
+    for (size_t i = 0; i < frame.n_energies; i++)
+        energy_uj ^= frame.energies[i].energy_uj;
+    assert_true(frame.n_energies == 4 && energy_uj == 4832026551540076716);
+    assert_int_equal(frame.lost_frames, 2);
+    cb_frame_clear(&frame);
+}
+
 static void another_format_version_is_refused_by_name(void **state)
 {
     struct cb_frame *frame = random_frame_new(7, &small);
@@ -656,6 +688,7 @@ int main(void)
         cmocka_unit_test(a_changed_frame_is_a_frame_or_refused),
         cmocka_unit_test(a_missing_doubled_or_unknown_field_is_named),
         cmocka_unit_test(a_nested_member_or_entry_too_many_is_refused),
+        cmocka_unit_test(the_bytes_of_format_1_are_read),
         cmocka_unit_test(another_format_version_is_refused_by_name),
         cmocka_unit_test(the_encoder_refuses_each_breach_and_names_the_field),
         cmocka_unit_test(limits_of_size_hold),

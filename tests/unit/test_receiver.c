@@ -229,6 +229,34 @@ static void a_stranger_gets_silence_until_its_key_is_added(void **state)
     client = cb_link_client_close(client);
 }
 
+/* seq 0: the sensor keeps it and all that follow (test_outbox), until the server is renewed. */
+static void a_frame_of_an_unknown_format_is_kept_by_its_sensor(void **state)
+{
+    struct end *e = *state;
+    struct cb_link_client *client = connect_as(e, &e->sensor_keys[0]);
+    struct cb_link_event event;
+    const uint8_t *bytes;
+    uint8_t *newer;
+    size_t size;
+
+    cb_log_init("test", CB_LOG_ERR, false);
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME);
+    sensor_fixture_frame(&e->sensor, 1, &bytes, &size);
+    newer = malloc(size);
+    assert_non_null(newer);
+    memcpy(newer, bytes, size);
+    newer[4 + 1 + sizeof("format")] = CB_FRAME_VERSION + 1;
+    must(cb_link_client_send(client, e->sensor.start_id, 1, newer, size, NULL), NULL);
+    assert_int_equal(next(client, &event), CB_LINK_REFUSED);
+    assert_int_equal(event.seq, 0);
+    assert_non_null(strstr(event.text, "format 2"));
+    assert_int_equal(next(client, &event), CB_LINK_WELCOME); /* asks again later */
+    send_frame(e, client, 1);
+    until_acked(client, 1);
+    free(newer);
+    client = cb_link_client_close(client);
+}
+
 static void a_key_that_was_revoked_for_a_moment_leaves_no_hole(void **state)
 {
     struct end *e = *state;
@@ -299,6 +327,7 @@ int main(void)
         TEST(frames_go_over_the_link_into_the_store_and_are_acknowledged),
         TEST(what_was_acknowledged_is_there_after_a_restart_and_not_twice),
         TEST(a_stranger_gets_silence_until_its_key_is_added),
+        TEST(a_frame_of_an_unknown_format_is_kept_by_its_sensor),
         TEST(a_key_that_was_revoked_for_a_moment_leaves_no_hole),
         TEST(a_bad_frame_is_refused_and_the_next_is_taken),
         TEST(stopping_commits_what_came),
