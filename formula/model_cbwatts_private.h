@@ -11,13 +11,13 @@
 
 #include "formula/model_cbwatts.h"
 
-#define COLS CB_CBWATTS_COLS
+#define COLS ((size_t)CB_CBWATTS_COLS)
 #define LINEAR 0
 #define ROOT CB_MODEL_EVENTS
-#define FREQUENCY (2 * CB_MODEL_EVENTS)
+#define FREQUENCY ((size_t)2 * CB_MODEL_EVENTS)
 #define EXPERTS CB_CBWATTS_EXPERTS
-#define SPLITTER (EXPERTS - 1)           /* the others predict */
-#define SPLIT_COLS (2 * CB_MODEL_EVENTS) /* it has no roots */
+#define SPLITTER (EXPERTS - 1) /* the others predict */
+#define SPLIT_COLS FREQUENCY   /* it has no roots */
 
 /* The columns in use: their values in this tick, and where they lie in an expert. */
 struct cb_cbwatts_columns {
