@@ -232,7 +232,10 @@ static void head_rows(struct page *page)
         cb_table_set(t, c, "%s", page->reports[c].begin);
     cb_table_row(t, "exit code");
     for (size_t c = 0; c < page->n; c++)
-        cb_table_set(t, c, "%d", page->reports[c].exit_code);
+        if (page->reports[c].exit_code == CB_REPORT_NO_EXIT)
+            cb_table_set(t, c, "not known");
+        else
+            cb_table_set(t, c, "%d", page->reports[c].exit_code);
     cb_table_row(t, "energy source");
     for (size_t c = 0; c < page->n; c++)
         cb_table_set(t, c, "%s",

@@ -199,10 +199,10 @@ static int take_report(json_t *from, struct cb_report *ret_report, struct cb_err
         if (!texts[i].optional || (value && !json_is_null(value)))
             r = get_text(from, texts[i].key, texts[i].to, err);
     }
-    if (r == 0 &&
+    report.exit_code = json_is_null(code) ? CB_REPORT_NO_EXIT : (int)json_integer_value(code);
+    if (r == 0 && !json_is_null(code) &&
         (!json_is_integer(code) || json_integer_value(code) < 0 || json_integer_value(code) > 255))
         r = cb_err_set(err, EBADMSG, "exit_code is not an exit code");
-    report.exit_code = (int)json_integer_value(code);
     if (r == 0)
         r = take_phases(from, &report, err);
     if (r == 0)

@@ -45,9 +45,12 @@ struct cb_report_other {
     uint64_t dynamic_uj;
 };
 
+/* A recap that was not made by a tester has none (posted by wall times). */
+#define CB_REPORT_NO_EXIT (-1)
+
 struct cb_report {
     const char *name, *id, *image, *machine, *begin, *source, *idle_policy; /* never NULL */
-    int exit_code;
+    int exit_code; /* or CB_REPORT_NO_EXIT */
     size_t n_phases;
     struct cb_report_phase *phases;
     size_t n_others;

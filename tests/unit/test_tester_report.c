@@ -128,6 +128,9 @@ static void texts_that_are_not_known_may_be_null(void **state)
     assert_string_equal(report.source, "");
     assert_string_equal(report.image, "");
     cb_report_clear(&report);
+    assert_int_equal(parse("{\"name\":\"x\",\"exit_code\":null,\"phases\":[]}", &report, NULL), 0);
+    assert_int_equal(report.exit_code, CB_REPORT_NO_EXIT);
+    cb_report_clear(&report);
 }
 
 static void reads_one_recap_or_many(void **state)
