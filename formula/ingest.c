@@ -11,6 +11,7 @@
 #include "lib/frame.h"
 
 #define REFUSAL_LOG_NS (10 * CB_NS_PER_S)
+#define TWIN_LOG_NS (600 * CB_NS_PER_S)
 
 struct opener {
     struct cb_ingest *ingest;
@@ -88,6 +89,24 @@ static void refuse(struct cb_ingest *ingest, struct machine *machine,
 
 /* ---- hello ---- */
 
+/* Two names for one boot are two sensors on one machine, or one that was renamed. */
+static void warn_of_twin(struct cb_ingest *ingest, struct machine *machine, const char *boot_id)
+{
+    for (size_t i = 0; i < ingest->n_machines; i++) {
+        const struct machine *other = ingest->machines[i];
+
+        for (size_t j = 0; other != machine && j < other->n_starts; j++)
+            if (strcmp(other->starts[j].boot_id, boot_id) == 0) {
+                cb_log_limited(&machine->twins, TWIN_LOG_NS, CB_LOG_WARN,
+                               "machines '%s' and '%s' have the same boot id: if both sensors run, "
+                               "the energy of one machine is counted under two names; stop one of "
+                               "them",
+                               other->name, machine->name);
+                return;
+            }
+    }
+}
+
 static int greet(struct cb_ingest *ingest, struct machine *machine,
                  const struct cb_link_message *message, uint64_t now_wall_ns, struct cb_err *err)
 {
@@ -100,6 +119,7 @@ static int greet(struct cb_ingest *ingest, struct machine *machine,
         r = cb_ingest_start(ingest, machine, message->boot_id, message->start_id, now_wall_ns,
                             &start, err);
     if (r == 0) {
+        warn_of_twin(ingest, machine, message->boot_id);
         cb_log_info("machine %s: its sensor (version %s) is connected", machine->name,
                     message->version);
         ingest->o.answers.welcome(ingest->o.answers.context, &message->peer);

@@ -37,7 +37,7 @@ struct machine {
     uint64_t recorded; /* the recorder's segment that has this engine's model; 0: none */
     uint64_t snapshot_ns, totals_ns;
     uint64_t heard_wall_ns[2]; /* [0] over the link, [1] made by this process */
-    struct cb_log_limit refusals;
+    struct cb_log_limit refusals, twins;
 };
 
 struct pending_target {

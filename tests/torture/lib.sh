@@ -113,6 +113,11 @@ start_formula() {
 }
 answers() { curl -sf --max-time 2 "$formula_url/healthz" >/dev/null; }
 
+# I NAME: every name has its own, or two would claim one boot
+seed_of() {
+  local n=${2##*[!0-9]}
+  echo $((SEED * 1000 + ${n:-$((900 + $1))}))
+}
 run_sensor() { # I NAME [more options]
   local i=$1 name=$2 where=$HUB:9770
   shift 2
@@ -120,7 +125,7 @@ run_sensor() { # I NAME [more options]
   exec ip netns exec "s$i" env LD_PRELOAD="$TOOLS/clockstep.so" CLOCKSTEP="$T/clock/$name" \
     "$BIN/cbsensor" --name "$name" --state-dir "$T/state/$name" --formula "tcp://$where" \
     --formula-key "$T/store/formula/formula.pub" --tick 100ms \
-    --synthetic "seed=$((SEED * 1000 + ${name##*[!0-9]} + i)),containers=$CONTAINERS,ledger=$T/ledger/$name.ledger" "$@"
+    --synthetic "seed=$(seed_of "$i" "$name"),containers=$CONTAINERS,ledger=$T/ledger/$name.ledger" "$@"
 }
 run_relay() { # I
   exec ip netns exec "s$1" "$TOP/tests/torture/bad_wire.py" 9770 $HUB 9770 "$SEED" "$T/log/relay.counts"
