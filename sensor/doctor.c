@@ -445,7 +445,9 @@ static void check_descriptors(const struct patient *p, struct cb_finding *f)
     if (containers >= 1000)
         return;
     f->state = CB_FINDING_LIMITED;
-    advise(f, "LimitNOFILE= or ulimit -Hn (CAP_SYS_RESOURCE); beyond that BPF counts (--count)");
+    advise(f, "LimitNOFILE= or ulimit -Hn (CAP_SYS_RESOURCE); beyond that BPF counts (--count "
+              "auto), else "
+              "fewer events are counted, at last CPU time alone");
 }
 
 static int try_bpf(const struct patient *p, struct cb_err *err)

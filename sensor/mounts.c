@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -53,9 +54,10 @@ static bool parse_line(const char *p, const char *end, struct cb_mount *m)
         if (!take_field(&p, end, skip, sizeof(skip)))
             return false;
     } while (strcmp(skip, "-") != 0);
-    return take_field(&p, end, m->type, sizeof(m->type)) &&
-           take_field(&p, end, skip, sizeof(skip)) &&
-           take_field(&p, end, m->options, sizeof(m->options));
+    if (!take_field(&p, end, m->type, sizeof(m->type)) || !take_field(&p, end, skip, sizeof(skip)))
+        return false;
+    (void)snprintf(m->source, sizeof(m->source), "%.63s", skip);
+    return take_field(&p, end, m->options, sizeof(m->options));
 }
 
 bool cb_mounts_next(const char **text, struct cb_mount *ret_mount)

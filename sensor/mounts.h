@@ -19,6 +19,7 @@ struct cb_mount {
     char root[PATH_MAX];  /* of the mounted file system */
     char point[PATH_MAX]; /* where it is mounted */
     char type[32];        /* "cgroup", "cgroup2", "ext4" */
+    char source[64];      /* what was mounted, as whoever mounted it called it; may be cut */
     char options[512];    /* super options, "rw,perf_event" */
 };
 

@@ -101,9 +101,9 @@ const struct cb_opt cb_sensor_opts[] = {
      .offset = AT(events),
      .arg = "LIST",
      .help = "counter events, comma-separated, as libpfm4, sysfs (pmu/event/) or rUUEE name them; "
-             "each --events is a group that is counted together (default: cycles, ref-cycles, "
-             "instructions, LLC_MISSES; without hardware counters cpu-clock, context-switches, "
-             "msr/tsc/)"},
+             "each --events is a group that is counted together (default: cycles, instructions, "
+             "LLC_MISSES, on Intel ref-cycles, on AMD RETIRED_OPS; without hardware counters "
+             "cpu-clock, context-switches, msr/tsc/)"},
     {.key = "count",
      .type = CB_OPT_STRING,
      .offset = AT(count),

@@ -23,6 +23,7 @@
 #include "sensor/perf.h"
 
 #define MOUNT_POINT "/sys/fs/cgroup/perf_event"
+#define SOURCE "cbsensor." /* and the process's id: what our mounts are called */
 #define SUBTREE_CONTROL "cgroup.subtree_control"
 #define WALK_DEPTH 16
 #define UMOUNT_TRIES 20 /* of 50 ms */
@@ -34,6 +35,7 @@
 struct cb_place {
     int root_fd;
     int dir_fd;
+    int pid; /* ours; a mount is made by a child */
     bool mounted;
     bool made_directory;
     char path[PATH_MAX];
@@ -49,6 +51,20 @@ static int open_dir(int root_fd, const char *path, struct cb_err *err)
     if (fd < 0)
         return cb_err_set(err, errno, "cannot open '%s': %s", path, strerror(errno));
     return fd;
+}
+
+/* Was it mounted by a sensor that is no more, and had no time to unmount it? */
+static bool is_left_behind(const struct cb_place *place, const struct cb_mount *mount)
+{
+    char path[96];
+    char comm[32];
+
+    if (strncmp(mount->source, SOURCE, strlen(SOURCE)) != 0 ||
+        strcmp(mount->point, MOUNT_POINT) != 0)
+        return false;
+    (void)snprintf(path, sizeof(path), "proc/%.20s/comm", mount->source + strlen(SOURCE));
+    return cb_fsread_line(place->root_fd, path, comm, sizeof(comm), NULL) < 0 ||
+           strcmp(comm, "cbsensor") != 0;
 }
 
 static int use_v1(struct cb_place *place, uint32_t cpu, struct cb_err *err)
@@ -67,6 +83,12 @@ static int use_v1(struct cb_place *place, uint32_t cpu, struct cb_err *err)
     memcpy(place->path, mount.point, sizeof(place->path));
     (void)snprintf(place->how, sizeof(place->how), "cgroup v1 perf_event is mounted at %.256s",
                    mount.point);
+    if (is_left_behind(place, &mount)) {
+        place->mounted = place->made_directory = true;
+        (void)snprintf(place->how, sizeof(place->how),
+                       "cgroup v1 perf_event at " MOUNT_POINT
+                       ", left behind by a cbsensor that was killed; unmounted at exit");
+    }
     return 0;
 }
 
@@ -226,15 +248,15 @@ static int in_host_namespace(int root_fd, int (*act)(struct cb_place *), struct 
 
 static int do_mount(struct cb_place *place)
 {
+    char source[32];
     int made = 0;
 
-    (void)place;
+    (void)snprintf(source, sizeof(source), SOURCE "%d", place->pid);
     if (mkdir(MOUNT_POINT, 0755) == 0)
         made = MADE_DIRECTORY;
     else if (errno != EEXIST)
         return errno;
-    if (mount("perf_event", MOUNT_POINT, "cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "perf_event") == 0)
+    if (mount(source, MOUNT_POINT, "cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, "perf_event") == 0)
         return made;
 
     int code = errno;
@@ -427,6 +449,7 @@ int cb_place_open(int root_fd, const char *wanted, uint32_t cpu, struct cb_place
         return cb_err_set(err, ENOMEM, "out of memory");
     place->root_fd = root_fd;
     place->dir_fd = -1;
+    place->pid = (int)getpid();
     r = try_ways(place, wanted, cpu, err);
     if (r < 0)
         (void)!cb_place_close(place, NULL); /* what went wrong first is told */

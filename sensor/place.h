@@ -10,6 +10,8 @@
  *             1, where the container runtimes see it. Containers that ran before are not in it.
  *             Closing unmounts it again. Containers that were started meanwhile have the hierarchy
  *             mounted inside, and the kernel keeps it from v2 until they have ended.
+ * Killed   such a mount bears the number of its sensor's process. Where that process is gone, the
+ *          next sensor takes the mount over, and unmounts it at close.
  * Rights   2 may need root, 3 needs CAP_SYS_ADMIN, also at close.
  */
 #ifndef CB_SENSOR_PLACE_H

@@ -125,5 +125,16 @@ else
   released() { [ "$(awk '$1 == "perf_event" { print $2 }' /proc/cgroups)" = 0 ]; }
   ok "the kernel lets go of it" wait_for 20 released
   ok "cgroup v2 can be counted again" "$BIN/cbsensor" --output "$T/again.json" --hierarchy v2 --frames 1 --tick 10ms
+
+  # A sensor that is killed leaves its mount to the next one
+  sensor killed --hierarchy mount
+  kill -KILL "$killed_pid"
+  wait "$killed_pid"
+  like "what it mounted is still there" perf_event "$(cat /proc/self/mountinfo)"
+  sensor heir
+  like "the next sensor says so" "left behind by a cbsensor that was killed" "$(cat "$T/heir.log")"
+  stop heir
+  is "and unmounts it" "" "$(grep perf_event /proc/self/mountinfo)"
+  ok "the kernel lets go of it again" wait_for 20 released
 fi
 done_testing

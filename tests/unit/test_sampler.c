@@ -842,6 +842,60 @@ static void without_descriptors_bpf_takes_over_and_nothing_is_lost(void **state)
     assert_in_range(ns, 60000000, 400000000);
 }
 
+/* ---- container metrics in the pauses ---- */
+
+static void metrics_of_short_ticks_are_read_between_them(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    const struct cb_sampler_options options = {
+        .root_fd = p->root_fd,
+        .counting_fd = p->cgroup_fd,
+        .sensor = "test",
+        .boot_id = BOOT_ID,
+        .start_id = START_ID,
+        .topology = &p->topology,
+        .perf = p->perf,
+        .count = p->count,
+        .machine = p->machine,
+        .busy = p->busy,
+        .energy = p->energy,
+        .gaps = &p->gaps,
+        .metrics_ns = 1,
+        .tick_ns = 1000, /* so short that one container takes all of it */
+    };
+    struct cb_sampler_options with_metrics = options;
+    struct cb_frame *f;
+    bool any = false;
+
+    p->sampler = cb_sampler_close(p->sampler);
+    assert_int_equal(cb_metrics_open(p->root_fd, 100, &with_metrics.metrics, NULL), 0);
+    assert_int_equal(cb_sampler_open(&with_metrics, &p->sampler, NULL), 0);
+    cb_sampler_start(p->sampler);
+    (void)add_real_target(p);
+    (void)add_real_target(p);
+    for (int round = 0; round < 2; round++) {
+        f = read_frame(p, false);
+        assert_int_equal(f->n_stats, 1);
+        cb_sampler_done(p->sampler, true);
+        assert_true(cb_sampler_work(p->sampler, 0)); /* no time: all is left */
+        assert_true(cb_sampler_work(p->sampler, 1)); /* one of two */
+        f = read_frame(p, false);
+        assert_int_equal(f->n_stats, 1);
+        cb_sampler_done(p->sampler, true);
+        assert_false(cb_sampler_work(p->sampler, CB_NS_PER_S));
+        f = read_frame(p, false);
+        assert_int_equal(f->n_stats, 1 + CB_METRIC_COUNT);
+        for (size_t i = 1; i < f->n_stats; i++) {
+            assert_true(f->stats[i] == CB_STAT_ABSENT); /* the machine */
+            any = any || f->stats[f->n_stats + i] != CB_STAT_ABSENT;
+        }
+        assert_true(any);
+        cb_sampler_done(p->sampler, true);
+    }
+    p->sampler = cb_sampler_close(p->sampler);
+    with_metrics.metrics = cb_metrics_close(with_metrics.metrics);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -856,6 +910,7 @@ int main(void)
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
         TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
+        TEST(metrics_of_short_ticks_are_read_between_them),
         TEST(every_frame_can_be_encoded_and_read_back),
 #ifdef COUNTS_ALLOCATIONS
         TEST(a_tick_allocates_nothing),
