@@ -44,4 +44,8 @@ same() { energy "${sources[@]}" >"$T/figures" 2>&1 || { cat "$T/figures"; return
 ok "every store has the same joules" wait_for 10 same
 sed 's/^/# /' "$T/figures"
 is "and they are nine readings" 9 "$(grep -c ' J$' "$T/figures")"
+"$BIN/cbformula" schema >"$T/schema"
+ok "Grafana's dashboards get their answers from these servers" /usr/bin/python3 "$TOP/tests/integration/dashboards.py" \
+  "http://127.0.0.1:$prometheus_port" "http://127.0.0.1:$v1" "$T/schema"
+ok "and their compose file is one" docker-compose -f docker/compose.yaml -f docker/compose.grafana.yaml config -q
 done_testing
