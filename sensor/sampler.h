@@ -2,10 +2,11 @@
 /*
  * sampler.h - everything that is read in one tick, as one frame.
  *
- * Order    t1, the energy, the machine's counters, the cgroups': one right after the other. What
- *          else is told is read before (busy time, the clocks of machine.h) or after (files,
- * texts). Row 0    the machine. Events that tick in idle too (cpu-clock, the TSC) are brought to
- * the time when something ran (busy.h), and never below the sum of the rows that follow: so that
+ * Order    t1, the energy, the machine's counters (moment.h: again, when something came between),
+ *          the cgroups', one right after the other. What else is told is read before (busy time,
+ *          the clocks of machine.h) or after (files, texts).
+ * Row 0    the machine. Events that tick in idle too (cpu-clock, the TSC) are brought to the time
+ *          when something ran (busy.h), and never below the sum of the rows that follow: so that
  *          "machine minus containers" means the same for every event.
  * Ends     a container that is gone gets its last row with CB_TARGET_GONE. Where its name is still
  *          being asked for, that row waits for it up to 3 s; the rows before hold what it used.
