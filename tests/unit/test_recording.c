@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_recording.c - frames in a file and back, through infile.c; and a replay of them. */
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,8 +15,10 @@
 #include <zlib.h>
 
 #include "formula/infile.h"
+#include "formula/recorder.h"
 #include "formula/recording.h"
 #include "formula/replay.h"
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "tests/support/synth.h"
 
@@ -88,6 +91,84 @@ static void what_is_recorded_is_read_again(void **state)
     assert_int_equal(record.kind, 0);
     reader = cb_recording_free(reader);
     (void)fclose(file);
+}
+
+static void recordings_one_behind_the_other_are_one_with_their_targets_names(void **state)
+{
+    const struct scratch *scratch = *state;
+    struct cb_recording_writer *writer = NULL;
+    struct cb_recording_reader *reader;
+    struct cb_recording_record record;
+    char bytes[4096];
+    FILE *file = NULL;
+    size_t n;
+
+    assert_int_equal(cb_recording_create(scratch->path, &writer, NULL), 0);
+    assert_int_equal(cb_recording_target(writer, "m", "ab12", 7, "web", NULL), 0);
+    assert_int_equal(cb_recording_write(writer, NULL), 0);
+    assert_true(cb_recording_size(writer) > 0);
+    assert_int_equal(cb_recording_close(writer, NULL), 0);
+    file = fopen(scratch->path, "r+");
+    assert_non_null(file);
+    n = fread(bytes, 1, sizeof(bytes), file);
+    (void)fseek(file, 0, SEEK_END);
+    assert_int_equal(fwrite(bytes, 1, n, file), n);
+    (void)fclose(file);
+    reader = open_recording(scratch->path, &file);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(cb_recording_next(reader, &record, NULL), 0);
+        assert_int_equal(record.kind, CB_RECORDING_TARGET);
+        assert_string_equal(record.machine, "m");
+        assert_string_equal(record.start_id, "ab12");
+        assert_int_equal(record.target, 7);
+        assert_string_equal(record.name, "web");
+    }
+    assert_int_equal(cb_recording_next(reader, &record, NULL), 0);
+    assert_int_equal(record.kind, 0);
+    reader = cb_recording_free(reader);
+    (void)fclose(file);
+}
+
+static unsigned count_recordings(const char *directory, bool drop)
+{
+    DIR *in = opendir(directory);
+    const struct dirent *entry;
+    unsigned n = 0;
+
+    assert_non_null(in);
+    while ((entry = readdir(in))) {
+        if (strncmp(entry->d_name, "cbwatts-", 8) != 0)
+            continue;
+        n++;
+        if (drop)
+            assert_int_equal(unlinkat(dirfd(in), entry->d_name, 0), 0);
+    }
+    (void)closedir(in);
+    return n;
+}
+
+static void a_recorder_begins_new_files_and_drops_the_oldest(void **state)
+{
+    const struct scratch *scratch = *state;
+    const uint64_t hour_ns = 3600 * CB_NS_PER_S;
+    struct cb_recorder *recorder = NULL;
+    uint8_t noise[8192];
+    uint64_t now_ns = cb_clock_boot_ns(), wall_ns = cb_clock_wall_ns();
+    char directory[128];
+
+    (void)snprintf(directory, sizeof(directory), "%s/kept", scratch->directory);
+    assert_int_equal(cb_recorder_open(directory, 20000, &recorder, NULL), 0);
+    assert_int_equal(cb_recorder_segment(recorder), 1);
+    for (size_t i = 0; i < sizeof(noise); i++)
+        noise[i] = (uint8_t)(i * i * 31 >> 3 ^ i * 7919 >> 5);
+    for (unsigned i = 1; i <= 20; i++) {
+        cb_recorder_put(recorder, NULL, "m", 1, NULL, 0, noise, sizeof(noise));
+        cb_recorder_settle(recorder, now_ns + i * hour_ns, wall_ns + i * hour_ns);
+        assert_int_equal(cb_recorder_segment(recorder), 1 + i);
+    }
+    recorder = cb_recorder_close(recorder);
+    assert_in_range(count_recordings(directory, true), 2, 20);
+    assert_int_equal(rmdir(directory), 0);
 }
 
 static void a_recording_that_is_cut_off_says_so_after_what_is_whole(void **state)
@@ -260,6 +341,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_is_recorded_is_read_again),
+        TEST(recordings_one_behind_the_other_are_one_with_their_targets_names),
+        TEST(a_recorder_begins_new_files_and_drops_the_oldest),
         TEST(a_recording_that_is_cut_off_says_so_after_what_is_whole),
         TEST(another_file_is_no_recording),
         TEST(gzip_members_one_behind_the_other_are_one_file),
