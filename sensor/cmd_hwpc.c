@@ -7,6 +7,7 @@
  */
 #include "sensor/cmd_hwpc.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -142,6 +143,7 @@ static int open_signals(struct state *s, struct cb_err *err)
 
 static int open_root(struct state *s, struct cb_err *err)
 {
+    assert(s->own.root); /* it has a default */
     s->root_fd = open(s->own.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->root_fd < 0)
         return cb_err_set(err, errno, "cannot open --root '%s': %s", s->own.root, strerror(errno));

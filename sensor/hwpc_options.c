@@ -17,7 +17,7 @@
 #define WITH_VALUE "nfpscerUDCPx"
 #define WITHOUT "ov"
 #define MAX_FILE (1 << 20)
-#define MAX_MS (24 * 3600 * UINT64_C(1000))
+#define MAX_MS (UINT64_C(24) * 3600 * 1000)
 #define NS_PER_MS (CB_NS_PER_S / 1000)
 #define DEFAULT_DISCOVERY_MS 5000
 

@@ -14,7 +14,7 @@
 
 #define ENABLED "time_enabled"
 #define RUNNING "time_running"
-#define LIST_SIZE ((CB_EVENT_NAME_SIZE + 1) * CB_FRAME_MAX_EVENTS)
+#define LIST_SIZE ((size_t)(CB_EVENT_NAME_SIZE + 1) * CB_FRAME_MAX_EVENTS)
 
 struct group {
     struct cb_topology topology; /* of the CPUs that are counted on */
