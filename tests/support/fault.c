@@ -77,21 +77,18 @@ int __wrap_fdatasync(int fd)
 long (*fault_syscall)(long number, const long args[6]);
 
 long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
+/* Called as syscall(2), which takes as many as the call has: the rest holds anything, and goes to
+ * the kernel, which does not look at it. */
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
 
 long fault_real_syscall(long number, const long args[6])
 {
     return __real_syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
-long __wrap_syscall(long number, ...)
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-    long args[6];
-    va_list ap;
+    const long args[6] = {a, b, c, d, e, f};
 
-    va_start(ap, number);
-    for (size_t i = 0; i < 6; i++)
-        args[i] = va_arg(ap, long);
-    va_end(ap);
     return fault_syscall ? fault_syscall(number, args) : fault_real_syscall(number, args);
 }
