@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "formula/power.h"
+
 static void put_text(FILE *out, const char *text)
 {
     (void)fputc('"', out);
@@ -33,10 +35,7 @@ static uint64_t dynamic_of(const struct cb_result *result, size_t d)
 
 static uint64_t halfwidth_of(const struct cb_result *result, size_t d, size_t i)
 {
-    const struct cb_share *share = &result->shares[d * result->n_targets + i];
-
-    return cb_result_halfwidth((double)share->param_uj, (double)share->noise_uj,
-                               result->domains[d].energy_uj);
+    return cb_share_uncertainty(&result->domains[d], &result->shares[d * result->n_targets + i]);
 }
 
 static void put_targets(FILE *out, const struct cb_replay_tick *tick, size_t d,
