@@ -35,6 +35,7 @@ struct machine {
     struct cb_topology topology;
     struct cb_place *place;
     struct cb_perf *perf;
+    struct cb_perf *floor; /* the same events; descriptors are budgeted for each */
     struct cb_machine *counters;
     struct cb_busy *busy;
     struct cb_energy *energy;
@@ -69,7 +70,7 @@ static void open_machine(struct machine *m)
     (void)cb_perf_raise_limit();
     if (cb_topology_init(&m->topology, m->root_fd, &err) < 0 ||
         cb_place_open(m->root_fd, "v2", m->topology.cpus[0], &m->place, &err) < 0 ||
-        cb_perf_open(&perf, &m->perf, &err) < 0 ||
+        cb_perf_open(&perf, &m->perf, &err) < 0 || cb_perf_open(&perf, &m->floor, &err) < 0 ||
         cb_machine_open(m->root_fd, &m->topology, &m->counters, &err) < 0 ||
         cb_busy_open(m->root_fd, &m->topology, &m->busy, &err) < 0 ||
         cb_energy_open(&energy, &m->energy, &err) < 0)
@@ -86,6 +87,7 @@ static void close_machine(struct machine *m)
     m->busy = cb_busy_close(m->busy);
     m->counters = cb_machine_close(m->counters);
     m->perf = cb_perf_close(m->perf);
+    m->floor = cb_perf_close(m->floor);
     if (cb_place_close(m->place, &err) < 0)
         die("place", &err);
     cb_topology_fini(&m->topology);
@@ -234,7 +236,7 @@ static struct cb_perf_target **open_floor(struct machine *m, size_t n)
 
         box_path(path, i);
         fd = openat(cb_place_dir_fd(m->place), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || cb_perf_target_open(m->perf, fd, &targets[i], &err) < 0)
+        if (fd < 0 || cb_perf_target_open(m->floor, fd, &targets[i], &err) < 0)
             die("floor", &err);
         (void)close(fd);
     }
@@ -248,7 +250,7 @@ static uint64_t floor_tick(struct machine *m, struct cb_perf_target **targets, s
 
     for (size_t i = 0; i < n; i++)
         for (uint32_t c = 0; c < m->topology.n_cpus; c++)
-            if (read(cb_perf_target_fd(m->perf, targets[i], c, 0), &reading, sizeof(reading)) <= 0)
+            if (read(cb_perf_target_fd(m->floor, targets[i], c, 0), &reading, sizeof(reading)) <= 0)
                 die("read", NULL);
     return cpu_ns() - begin;
 }
@@ -294,7 +296,7 @@ static void run(struct machine *m, size_t n, enum way way)
     }
     close_sensor(&sensor);
     for (size_t i = 0; i < n; i++)
-        floor[i] = cb_perf_target_close(m->perf, floor[i]);
+        floor[i] = cb_perf_target_close(m->floor, floor[i]);
     free(floor);
     remove_boxes(m, n);
     floor_us = median_us(floor_ns);
