@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
+unpacked=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/cbwatts/debian
 
 # One line for each need: the Debian package, and how to see on another system that it is there
 # (cmd:NAME, lib:PKG-CONFIG-NAME, inc:HEADER or py:MODULE).
@@ -38,8 +39,6 @@ git cmd:git
 ca-certificates cmd:curl
 python3 cmd:/usr/bin/python3
 sqlite3 cmd:sqlite3
-influxdb cmd:influxd
-prometheus cmd:promtool
 iproute2 cmd:ip
 procps cmd:pgrep
 docker-compose cmd:docker-compose
@@ -58,6 +57,12 @@ python3 cmd:/usr/bin/python3
 python3-pymongo py:pymongo
 python3-venv py:ensurepip
 zstd cmd:zstd'
+
+# Servers that only tests start. They are unpacked below the cache and not installed: as services they
+# would run on this machine from then on. (package program)
+unpacked_test='
+influxdb influxd
+prometheus promtool'
 
 # wanted WHAT: the needs of a purpose, one "package check" a line
 wanted() {
@@ -100,6 +105,13 @@ missing_elsewhere() {
   done
 }
 
+missing_unpacked() {
+  local package program
+  while read -r package program; do
+    [ -z "$package" ] || command -v "$program" >/dev/null || echo "$package"
+  done <<<"$unpacked_test"
+}
+
 # install PACKAGE...: an old or missing package list is fetched anew, once
 install() {
   local log
@@ -119,6 +131,22 @@ failed_install() {
   die "apt-get could not install what is missing: $(grep -m 1 '^E:' "$1" || tail -n 1 "$1")"
 }
 
+# unpack PACKAGE
+unpack() {
+  local dir=$unpacked/$1 work
+  [ ! -d "$dir" ] || return 0
+  mkdir -p "$unpacked"
+  work=$(mktemp -d "$unpacked/.$1.XXXXXX")
+  # shellcheck disable=SC2064
+  trap "rm -rf '$work'" EXIT
+  say "unpacking $1 into $dir"
+  (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$1" && dpkg-deb -x "$1"_*.deb tree) ||
+    die "apt-get could not download $1: run 'apt-get update' as root"
+  mv -T "$work/tree" "$dir"
+  rm -rf "$work"
+  trap - EXIT
+}
+
 what=${1:-build}
 case $what in
 build | test | machine) ;;
@@ -132,8 +160,13 @@ if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
     say "installing: ${missing[*]}"
     install "${missing[@]}"
   fi
+  if [ "$what" = test ]; then
+    while read -r package program; do
+      [ -z "$package" ] || command -v "$program" >/dev/null || unpack "$package"
+    done <<<"$unpacked_test"
+  fi
 else
-  mapfile -t missing < <(missing_elsewhere "$what")
+  mapfile -t missing < <(missing_elsewhere "$what"; [ "$what" != test ] || missing_unpacked)
   [ ${#missing[@]} -eq 0 ] ||
     die "no apt-get here: install what Debian calls ${missing[*]} with your package manager"
 fi

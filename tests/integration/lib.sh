@@ -23,6 +23,8 @@ chmod 755 "$T"
 cd "$TOP" || exit 2
 # shellcheck source=scripts/common.sh
 . scripts/common.sh
+# servers that scripts/setup.sh has unpacked for the tests
+for _dir in "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}"/cbwatts/debian/*/usr/bin; do PATH=$PATH:$_dir; done
 # no engine, formula or proxy of the user's is meant
 export DOCKER_HOST=unix://$T/engine/docker.sock
 unset CBFORMULA_URL http_proxy HTTP_PROXY
