@@ -3,10 +3,10 @@
  * known.h - the sensors that are let in: the file known_sensors in the state directory.
  *
  * Form      One "NAME KEY" a line, KEY the public key (Z85); '#' begins a comment line. Written to
- * a temporary name and renamed, so a reader sees the old list or the new one. Changes   The reading
- * side looks at the file's time and inode whenever it is asked, so that a running server follows
- * `cbformula keys add|revoke` at once. Threads   A reader belongs to one thread. Writers of several
- * processes exclude each other.
+ *           a temporary name and renamed, so a reader sees the old list or the new one.
+ * Changes   The reading side looks at the file's time and inode whenever it is asked, so that a
+ *           running server follows `cbformula keys add|revoke` at once.
+ * Threads   A reader belongs to one thread. Writers of several processes exclude each other.
  */
 #ifndef CB_FORMULA_KNOWN_H
 #define CB_FORMULA_KNOWN_H

@@ -13,11 +13,13 @@
  *           source does not keep it (TCP).
  * Time      Their clock is the wall clock of their machine, which takes BOOTTIME's place. Late is
  *           late - unless the stored time lies more than a minute in this server's future: then
- * that clock was wrong and has been set back, and a new boot begins. Boots     Their boot ids are
- * made of the sensor's name and the time a boot began (CB_INGEST_LOCAL_BOOT); each process makes a
- * start id of its own. Limits    CB_STORE_MAX_MACHINES sensors; a name as our own sensors may have
- * it; so many counts that wait (above it the oldest tick of the sensor that speaks is given out
- * early); one input at a time for each sensor. Threads   any; one lock inside.
+ *           that clock was wrong and has been set back, and a new boot begins.
+ * Boots     Their boot ids are made of the sensor's name and the time a boot began
+ *           (CB_INGEST_LOCAL_BOOT); each process makes a start id of its own.
+ * Limits    CB_STORE_MAX_MACHINES sensors; a name as our own sensors may have it; so many counts
+ *           that wait (above it the oldest tick of the sensor that speaks is given out early); one
+ *           input at a time for each sensor.
+ * Threads   any; one lock inside.
  */
 #ifndef CB_FORMULA_POWERAPI_H
 #define CB_FORMULA_POWERAPI_H

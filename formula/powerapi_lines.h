@@ -4,8 +4,8 @@
  * line since its version 1.4, one behind the other without a separator before.
  *
  * A document begins with '{' and ends where its braces are closed; it has no newline inside. What
- * is not one is skipped up to the next newline and counted. Limits   CB_POWERAPI_DOCUMENT bytes a
- * document: -EMSGSIZE, and the stream is of no use any more.
+ * is not one is skipped up to the next newline and counted. A document of more than
+ * CB_POWERAPI_DOCUMENT bytes is -EMSGSIZE, and the stream is of no use any more.
  */
 #ifndef CB_FORMULA_POWERAPI_LINES_H
 #define CB_FORMULA_POWERAPI_LINES_H

@@ -6,9 +6,10 @@
  * Reading   Once a second what came, by _id with a margin for the clocks of several sensors. At the
  *           start, after a failure and once a minute everything that is younger than what is stored
  *           of its sensor, so that nothing depends on the order of the ids. A document is taken
- * once, by its _id; after a restart the store says what was taken (powerapi.h). `timestamp` is a
- * date or an integer of milliseconds. Failures  The server may be away: tried again, and told now
- * and then. Threads   one of its own.
+ *           once, by its _id; after a restart the store says what was taken (powerapi.h).
+ *           `timestamp` is a date or an integer of milliseconds.
+ * Failures  The server may be away: tried again, and told now and then.
+ * Threads   one of its own.
  */
 #ifndef CB_FORMULA_POWERAPI_MONGODB_H
 #define CB_FORMULA_POWERAPI_MONGODB_H

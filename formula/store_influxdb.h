@@ -7,8 +7,9 @@
  *           milliseconds told by `again`; so a point is named by its tags and time and comes once,
  *           however often it is written. Integers are signed ("i"): 1.x has no unsigned ones.
  * Answers   2xx taken; 400, 422: the lines are halved until those that are refused stand alone,
- * they are set aside with the server's reason, the others are in; 413 halved, too; anything else,
- * or none: later, not before Retry-After. Secrets   Never in a URL, a log line or an error.
+ *           they are set aside with the server's reason, the others are in; 413 halved, too;
+ *           anything else, or none: later, not before Retry-After.
+ * Secrets   Never in a URL, a log line or an error.
  */
 #ifndef CB_FORMULA_STORE_INFLUXDB_H
 #define CB_FORMULA_STORE_INFLUXDB_H

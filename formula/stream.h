@@ -6,16 +6,17 @@
  *           durable mark of its own, so a dead database stops neither ingest nor the other sinks.
  * Rows      Frames become bins (struct cb_stream_bin): one machine, one multiple of the resolution
  *           on the wall clock. A frame over a border is split pro rata, on cumulative sums, in
- * whole microjoules: every part's sum over the bins is its sum over the frames, exactly, and in
- * every bin energy == idle + system + unattributed + containers. A bin is closed by a frame that
- * reaches its end, or when its machine is silent for a while. Once      A closed bin is packed into
- * a batch; the batch and the mark behind it are committed together; then the batch is sent until it
- * is taken, byte by byte the same; then it is deleted. So a crash at any moment repeats a batch and
- * never makes another one of the same frames: a sink for which the same bytes again change nothing
- * has each row once. (machine, wall_ns, again) names a bin and comes once: where the wall clock
- * went back, or frames come late, the same wall_ns comes again with a higher `again`. Loss Frames
- * that a stream has not taken are kept CB_STREAM_KEEP_NS longer than the retention; what is deleted
- * after that is counted (lost_frames) and logged.
+ *           whole microjoules: every part's sum over the bins is its sum over the frames, exactly,
+ *           and in every bin energy == idle + system + unattributed + containers. A bin is closed
+ *           by a frame that reaches its end, or when its machine is silent for a while.
+ * Once      A closed bin is packed into a batch; the batch and the mark behind it are committed
+ *           together; then the batch is sent until it is taken, byte by byte the same; then it is
+ *           deleted. So a crash at any moment repeats a batch and never makes another one of the
+ *           same frames: a sink for which the same bytes again change nothing has each row once.
+ *           (machine, wall_ns, again) names a bin and comes once: where the wall clock went back,
+ *           or frames come late, the same wall_ns comes again with a higher `again`.
+ * Loss      Frames that a stream has not taken are kept CB_STREAM_KEEP_NS longer than the
+ *           retention; what is deleted after that is counted (lost_frames) and logged.
  *
  * To add a sink: one file store_x.c with a const struct cb_stream_ops, its options and its line in
  * the list of streams in cmd_serve.c.

@@ -2,27 +2,29 @@
 /*
  * link.h - the way of the frames: a sensor's DEALER to the formula's ROUTER, CURVE by default.
  *
- * Rules     At least once on the wire; the receiver makes it exactly once by (start_id, seq).
- *           A client says hello after every (re)connection and before any frame; the server
- *           answers welcome with its epoch (random for each server start) and how many frames may
- *           be unacknowledged (credit). An ack for (start_id, seq) covers every lower seq of that
+ * Rules     At least once on the wire; the receiver makes it exactly once by (start_id, seq). A
+ *           client says hello after every (re)connection and before any frame; the server answers
+ *           welcome with its epoch (random for each server start) and how many frames may be
+ *           unacknowledged (credit). An ack for (start_id, seq) covers every lower seq of that
  *           start. A refusal of a frame (seq > 0) says that it will never be accepted, and why: the
  *           sensor puts it aside, counts it as lost and goes on. A refusal of the sensor (seq 0:
  *           another key, an unknown format version, a limit) loses nothing: the sensor keeps its
- *           frames and says hello again later.
- *           An ack covers what was sent before on the same connection, so a server must not go on
- *           after a frame that it did not take: the frames of a connection are numbered, and where
- *           one is missing or anything is malformed the peer is forgotten; its sensor finds
- * silence, connects anew and sends again all that is not acked. Messages  Multipart, the first part
- * "CBW1" and one letter: H hello, F frame, P ping (client); W welcome, A ack, R refusal, P pong
- * (server). docs/link.md gives every part. Anything else is counted and ignored: a stranger learns
- * nothing. Security  With keys: CURVE; the server admits the public keys of its list (ZAP) and
- * nobody else, silently. Without keys: plain TCP, which cb_link_*_open refuses unless the address
- * is loopback or `insecure` is set. Identity  A sensor's identity is its key. cb_link_message.key
- * is the client's authenticated public key ("" on a plain link); binding name to key is the
- * caller's business. Threads   One object belongs to one thread. Objects of one process share no
- * state. Transport This header does not show ZeroMQ: a second transport (NATS JetStream) can stand
- * behind the same calls.
+ *           frames and says hello again later. An ack covers what was sent before on the same
+ *           connection, so a server must not go on after a frame that it did not take: the frames
+ *           of a connection are numbered, and where one is missing or anything is malformed the
+ *           peer is forgotten; its sensor finds silence, connects anew and sends again all that is
+ *           not acked.
+ * Messages  Multipart, the first part "CBW1" and one letter: H hello, F frame, P ping (client); W
+ *           welcome, A ack, R refusal, P pong (server). docs/link.md gives every part. Anything
+ *           else is counted and ignored: a stranger learns nothing.
+ * Security  With keys: CURVE; the server admits the public keys of its list (ZAP) and nobody else,
+ *           silently. Without keys: plain TCP, which cb_link_*_open refuses unless the address is
+ *           loopback or `insecure` is set.
+ * Identity  A sensor's identity is its key. cb_link_message.key is the client's authenticated
+ *           public key ("" on a plain link); binding name to key is the caller's business.
+ * Threads   One object belongs to one thread. Objects of one process share no state.
+ * Transport This header does not show ZeroMQ: a second transport (NATS JetStream) can stand behind
+ *           the same calls.
  */
 #ifndef CB_LIB_LINK_H
 #define CB_LIB_LINK_H

@@ -4,12 +4,13 @@
  * own counters whenever another cgroup comes onto a CPU, and adds the difference to the one that
  * leaves (bpf/count.bpf.c).
  *
- * Counters the machine's target of perf.h: nothing more is opened, whatever the number of cgroups.
- * Meaning  as perf.h counts a cgroup: what lies below it is part of it. Cgroups below that are
- * there already are registered with it, later ones when they are made. Limits   CB_BPF_MAX_EVENTS
- * events in CB_BPF_MAX_GROUPS groups, CB_BPF_SLOTS targets at a time. Rights   CAP_BPF and
- * CAP_PERFMON to open, CAP_BPF from then on; a kernel with BTF, 5.11 or later. Threads  one object
- * belongs to one thread.
+ * Counters  the machine's target of perf.h: nothing more is opened, whatever the number of cgroups.
+ * Meaning   as perf.h counts a cgroup: what lies below it is part of it. Cgroups below that are
+ *           there already are registered with it, later ones when they are made.
+ * Limits    CB_BPF_MAX_EVENTS events in CB_BPF_MAX_GROUPS groups, CB_BPF_SLOTS targets at a time.
+ * Rights    CAP_BPF and CAP_PERFMON to open, CAP_BPF from then on; a kernel with BTF, 5.11 or
+ *           later.
+ * Threads   one object belongs to one thread.
  */
 #ifndef CB_SENSOR_COUNT_BPF_H
 #define CB_SENSOR_COUNT_BPF_H

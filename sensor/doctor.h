@@ -2,9 +2,9 @@
 /*
  * doctor.h - what this machine can measure, and for every gap why and what would cure it.
  *
- * Source   the same modules that measure, opened for a moment, and the files that explain why one
- * of them does not open. Nothing is changed: no mount, nothing written. Rights   none needed;
- * without them the findings say which are missing.
+ * Source    the same modules that measure, opened for a moment, and the files that explain why one
+ *           of them does not open. Nothing is changed: no mount, nothing written.
+ * Rights    none needed; without them the findings say which are missing.
  */
 #ifndef CB_SENSOR_DOCTOR_H
 #define CB_SENSOR_DOCTOR_H

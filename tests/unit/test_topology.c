@@ -184,12 +184,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(numbers_sockets_by_their_physical_id),
-        TEST(takes_one_socket_where_none_is_told),
-        TEST(refuses_what_is_not_a_topology),
-        TEST(follows_cpus_that_come_and_go),
-        TEST(leaves_out_a_socket_that_comes_later),
-        TEST(every_failure_is_clean),
+        TEST(numbers_sockets_by_their_physical_id), TEST(takes_one_socket_where_none_is_told),
+        TEST(refuses_what_is_not_a_topology),       TEST(follows_cpus_that_come_and_go),
+        TEST(leaves_out_a_socket_that_comes_later), TEST(every_failure_is_clean),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
