@@ -279,6 +279,17 @@ static int allow_when(scmp_filter_ctx filter, int number, unsigned n,
     return number < 0 ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, n, conditions);
 }
 
+static struct scmp_arg_cmp equals(unsigned arg, uint64_t value)
+{
+    return (struct scmp_arg_cmp){.arg = arg, .op = SCMP_CMP_EQ, .datum_a = value};
+}
+
+static struct scmp_arg_cmp masked(unsigned arg, uint64_t mask, uint64_t value)
+{
+    return (struct scmp_arg_cmp){
+        .arg = arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value};
+}
+
 /* Memory is writable or executable: dlopen(3), for name services, needs the latter. */
 static int add_memory(scmp_filter_ctx filter)
 {
@@ -288,8 +299,7 @@ static int add_memory(scmp_filter_ctx filter)
 
     for (size_t i = 0; r == 0 && i < sizeof(calls) / sizeof(calls[0]); i++)
         for (size_t k = 0; r == 0 && k < sizeof(modes) / sizeof(modes[0]); k++) {
-            const struct scmp_arg_cmp mode =
-                SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_WRITE | PROT_EXEC, modes[k]);
+            const struct scmp_arg_cmp mode = masked(2, PROT_WRITE | PROT_EXEC, modes[k]);
 
             r = allow_when(filter, seccomp_syscall_resolve_name(calls[i]), 1, &mode);
         }
@@ -310,16 +320,13 @@ static int add_sockets(scmp_filter_ctx filter)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        struct scmp_arg_cmp conditions[3] = {
-            SCMP_A0(SCMP_CMP_EQ, (uint64_t)kinds[i].family),
-        };
+        struct scmp_arg_cmp conditions[3] = {equals(0, (uint64_t)kinds[i].family)};
         unsigned n = 1;
 
         if (kinds[i].type >= 0)
-            conditions[n++] =
-                SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX & ~flags, (uint64_t)kinds[i].type);
+            conditions[n++] = masked(1, UINT32_MAX & ~flags, (uint64_t)kinds[i].type);
         if (kinds[i].protocol >= 0)
-            conditions[n++] = SCMP_A2(SCMP_CMP_EQ, (uint64_t)kinds[i].protocol);
+            conditions[n++] = equals(2, (uint64_t)kinds[i].protocol);
         r = allow_when(filter, number, n, conditions);
     }
     return r;
@@ -329,7 +336,7 @@ static int add_sockets(scmp_filter_ctx filter)
  */
 static int add_threads(scmp_filter_ctx filter)
 {
-    const struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
+    const struct scmp_arg_cmp thread = masked(0, CLONE_THREAD, CLONE_THREAD);
 
     return allow_when(filter, seccomp_syscall_resolve_name("clone"), 1, &thread);
 }
