@@ -239,7 +239,6 @@ static void a_frame_of_an_unknown_format_is_kept_by_its_sensor(void **state)
     uint8_t *newer;
     size_t size;
 
-    cb_log_init("test", CB_LOG_ERR, false);
     assert_int_equal(next(client, &event), CB_LINK_WELCOME);
     sensor_fixture_frame(&e->sensor, 1, &bytes, &size);
     newer = malloc(size);
