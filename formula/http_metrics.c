@@ -60,7 +60,7 @@ static void label(FILE *out, const char *separator, const char *key, const char 
     (void)fputc('"', out);
 }
 
-static void machine_line(struct page *page, enum cb_schema_id family, const char *machine,
+static void machine_line(const struct page *page, enum cb_schema_id family, const char *machine,
                          double value)
 {
     FILE *out = page->out[family];
@@ -85,6 +85,16 @@ static void joules(FILE *out, uint64_t uj)
 {
     (void)fprintf(out, "} %llu.%06llu\n", (unsigned long long)(uj / 1000000),
                   (unsigned long long)(uj % 1000000));
+}
+
+static void machine_uj(struct page *page, enum cb_schema_id family, const char *machine,
+                       uint64_t uj)
+{
+    FILE *out = page->out[family];
+
+    (void)fputs(cb_schema(family)->prometheus, out);
+    label(out, "{", "machine", machine);
+    joules(out, uj);
 }
 
 static void node_line(struct page *page, enum cb_schema_id family, const char *machine,
@@ -197,6 +207,21 @@ static int write_total(void *context, const char *machine, const struct cb_store
     return 0;
 }
 
+static void write_unreadable(void *context, const char *machine,
+                             const struct cb_unreadable *unreadable)
+{
+    const struct page *page = context;
+    FILE *out = page->out[CB_SCHEMA_SENSOR_UNREADABLE_INFO];
+
+    machine_line(page, CB_SCHEMA_SENSOR_UNREADABLE, machine, (double)unreadable->n);
+    for (size_t i = 0; i < unreadable->n_names; i++) {
+        (void)fputs(cb_schema(CB_SCHEMA_SENSOR_UNREADABLE_INFO)->prometheus, out);
+        label(out, "{", "machine", machine);
+        label(out, ",", "source", unreadable->names[i]);
+        (void)fputs("} 1\n", out);
+    }
+}
+
 static int write_machine(void *context, const struct cb_store_machine *machine)
 {
     struct page *page = context;
@@ -209,6 +234,7 @@ static int write_machine(void *context, const struct cb_store_machine *machine)
     machine_line(page, CB_SCHEMA_SENSOR_LOST_FRAMES, name, (double)machine->lost_frames);
     machine_line(page, CB_SCHEMA_SENSOR_MISSED_TICKS, name, (double)machine->missed_ticks);
     machine_line(page, CB_SCHEMA_SENSOR_CPU_NS, name, (double)machine->self_cpu_ns / 1e9);
+    machine_uj(page, CB_SCHEMA_SENSOR_UJ, name, machine->self_uj);
     machine_line(page, CB_SCHEMA_NODE_COVERED_NS, name, (double)machine->covered_ns / 1e9);
     machine_line(page, CB_SCHEMA_GAP_NS, name, (double)machine->gap_ns / 1e9);
     machine_line(page, CB_SCHEMA_GAPS, name, (double)machine->gaps);
@@ -296,6 +322,7 @@ static int write_all(struct cb_http *http, struct cb_store *store, struct page *
     (void)fprintf(page->out[CB_SCHEMA_BUILD_INFO], "%s{version=\"%s\"} 1\n",
                   cb_schema(CB_SCHEMA_BUILD_INFO)->prometheus, CB_VERSION);
     (void)cb_totals_walk(http->o.totals, write_total, page);
+    cb_totals_walk_unreadable(http->o.totals, write_unreadable, page);
     plain_line(page, CB_SCHEMA_COMMITS, atomic_load(&stats->commits_total));
     plain_line(page, CB_SCHEMA_COMMIT_FAILURES, atomic_load(&stats->commit_failures_total));
     plain_line(page, CB_SCHEMA_REFUSED_MESSAGES, atomic_load(&stats->refused_total));

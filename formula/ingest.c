@@ -235,6 +235,8 @@ static int add_frame(struct cb_ingest *ingest, struct machine *machine, struct s
     start->t1_ns = frame->t1_ns > start->t1_ns ? frame->t1_ns : start->t1_ns;
     machine->counts.frames++;
     machine->counts.self_cpu_ns += frame->self_cpu_ns;
+    machine->counts.self_uj += cb_result_by_cpu_uj(&ingest->result, frame->self_cpu_ns);
+    cb_unreadable_of_frame(frame, &machine->unreadable);
     ingest->n_frames++;
     ingest->batch_bytes += pending->frame.result_size + pending->usage.size +
                            pending->n_targets * sizeof(*pending->targets);

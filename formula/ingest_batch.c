@@ -311,6 +311,8 @@ static void settle(struct cb_ingest *ingest, uint64_t now_ns, uint64_t now_wall_
             add_to_totals(ingest, &ingest->frames[i]);
             record(ingest, &ingest->frames[i]);
         }
+        cb_totals_unreadable(ingest->o.totals, ingest->frames[i].machine->name,
+                             &ingest->frames[i].machine->unreadable);
         cb_ingest_pending_clear(&ingest->frames[i]);
     }
     for (size_t i = 0; i < ingest->n_acks; i++)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formula/ingest.h"
+#include "formula/unreadable.h"
 #include "lib/log.h"
 
 #define STARTS_KEPT 4 /* sensor starts a machine has in memory; the others are read again */
@@ -32,8 +33,9 @@ struct machine {
     struct cb_engine *engine;
     struct start starts[STARTS_KEPT];
     size_t n_starts;
-    struct cb_store_counts counts; /* since the last commit */
-    bool learnt;                   /* since the last snapshot */
+    struct cb_store_counts counts;   /* since the last commit */
+    struct cb_unreadable unreadable; /* in the last frame */
+    bool learnt;                     /* since the last snapshot */
     uint64_t recorded; /* the recorder's segment that has this engine's model; 0: none */
     uint64_t snapshot_ns, totals_ns;
     uint64_t heard_wall_ns[2]; /* [0] over the link, [1] made by this process */

@@ -28,6 +28,23 @@ uint64_t cb_result_halfwidth(double param_uj, double noise_uj, uint64_t bound_uj
     return (uint64_t)halfwidth;
 }
 
+uint64_t cb_result_by_cpu_uj(const struct cb_result *result, uint64_t cpu_ns)
+{
+    uint64_t dynamic_uj = 0;
+
+    if (result->machine_cpu_ns == CB_STAT_ABSENT || result->machine_cpu_ns == 0)
+        return 0;
+    for (size_t d = 0; d < result->n_domains; d++) {
+        const struct cb_result_domain *domain = &result->domains[d];
+
+        if (cb_domain_is_top((enum cb_domain)domain->domain))
+            dynamic_uj += domain->energy_uj - domain->idle_uj - domain->unattributed_uj;
+    }
+    if (cpu_ns >= result->machine_cpu_ns) /* two clocks that do not tick at the same moment */
+        return dynamic_uj;
+    return (uint64_t)((unsigned __int128)dynamic_uj * cpu_ns / result->machine_cpu_ns);
+}
+
 size_t cb_result_violations(const struct cb_result *result)
 {
     size_t n = 0;

@@ -65,6 +65,11 @@ uint64_t cb_result_halfwidth(double param_uj, double noise_uj, uint64_t bound_uj
 /* Number of entries of `domains` whose parts do not sum exactly: always 0. */
 size_t cb_result_violations(const struct cb_result *result);
 
+/* An estimate: the part of the dynamic energy of package and dram that falls on @cpu_ns of the
+ * machine's CPU time. It is in a target's share or the system's, and must not be added to them. 0
+ * when the machine's CPU time is not known. */
+uint64_t cb_result_by_cpu_uj(const struct cb_result *result, uint64_t cpu_ns);
+
 /* Make room; contents become zero. */
 int cb_result_reserve(struct cb_result *result, size_t n_domains, size_t n_targets,
                       struct cb_err *err) cb_must_check;

@@ -53,6 +53,7 @@ struct cb_store_machine {
     char name[CB_NAME_SIZE];
     char key[CB_KEY_SIZE]; /* bound public key, "" when none is */
     uint64_t frames, duplicates, refused, violations, lost_frames, missed_ticks, self_cpu_ns;
+    uint64_t self_uj; /* an estimate: cb_result_by_cpu_uj() */
     /* over all boots: the time that frames cover, and the time between the first and the last frame
      * of a boot that none does (its energy is not known), in so many pieces */
     uint64_t covered_ns, gap_ns, gaps;
@@ -95,7 +96,7 @@ int cb_store_start(struct cb_store *store, int64_t machine, const char *boot_id,
 
 /* What came since the last call, added to the machine's counts. */
 struct cb_store_counts {
-    uint64_t frames, duplicates, refused, violations, self_cpu_ns;
+    uint64_t frames, duplicates, refused, violations, self_cpu_ns, self_uj;
 };
 int cb_store_add_counts(struct cb_store *store, int64_t machine,
                         const struct cb_store_counts *counts, struct cb_err *err) cb_must_check;

@@ -13,7 +13,7 @@
     " (SELECT sum(covered_ns) FROM boots c WHERE c.machine = m.id),"                               \
     " (SELECT sum(max(0, last_t1_ns - first_t0_ns - covered_ns)) FROM boots c"                     \
     " WHERE c.machine = m.id),"                                                                    \
-    " (SELECT sum(gaps) FROM boots c WHERE c.machine = m.id)"
+    " (SELECT sum(gaps) FROM boots c WHERE c.machine = m.id), m.self_uj"
 
 static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
 {
@@ -34,6 +34,7 @@ static void machine_of_row(sqlite3_stmt *stmt, struct cb_store_machine *machine)
         .covered_ns = cb_sql_u64(stmt, 16),
         .gap_ns = cb_sql_u64(stmt, 17),
         .gaps = cb_sql_u64(stmt, 18),
+        .self_uj = cb_sql_u64(stmt, 19),
     };
     cb_sql_text(stmt, 1, machine->name, sizeof(machine->name));
     cb_sql_text(stmt, 2, machine->key, sizeof(machine->key));
@@ -198,9 +199,9 @@ int cb_store_add_counts(struct cb_store *store, int64_t machine,
     int r = cb_sql_run(store, "count a machine's frames", err,
                        "UPDATE machines SET frames = frames + ?2, duplicates = duplicates + ?3,"
                        " refused = refused + ?4, violations = violations + ?5,"
-                       " self_cpu_ns = self_cpu_ns + ?6 WHERE id = ?1",
-                       "iuuuuu", machine, counts->frames, counts->duplicates, counts->refused,
-                       counts->violations, counts->self_cpu_ns);
+                       " self_cpu_ns = self_cpu_ns + ?6, self_uj = self_uj + ?7 WHERE id = ?1",
+                       "iuuuuuu", machine, counts->frames, counts->duplicates, counts->refused,
+                       counts->violations, counts->self_cpu_ns, counts->self_uj);
 
     return r < 0 ? r : 0;
 }

@@ -180,4 +180,6 @@ const char *const cb_sql_migrations[CB_SQL_SCHEMA_VERSION] = {
     "ALTER TABLE boots ADD COLUMN gaps INTEGER NOT NULL DEFAULT 0;"
     "UPDATE boots SET (first_t0_ns, covered_ns) = (SELECT ifnull(min(t0_ns), last_t1_ns),"
     " ifnull(sum(t1_ns - t0_ns), 0) FROM frames WHERE boot = boots.id);",
+    /* 6: the sensor's own energy, an estimate; of older frames it is not known */
+    "ALTER TABLE machines ADD COLUMN self_uj INTEGER NOT NULL DEFAULT 0;",
 };

@@ -45,6 +45,8 @@ struct machine {
     size_t n_series, series_capacity;
     struct series **series;
     struct cb_map by_target;
+    bool has_unreadable;
+    struct cb_unreadable unreadable;
 };
 
 struct cb_totals {
@@ -406,6 +408,30 @@ int cb_totals_walk(struct cb_totals *totals, cb_totals_each *each, void *context
         r = walk_machine(totals->machines[i], false, each, context);
     (void)pthread_mutex_unlock(&totals->mutex);
     return r;
+}
+
+void cb_totals_unreadable(struct cb_totals *totals, const char *machine_name,
+                          const struct cb_unreadable *unreadable)
+{
+    struct machine *machine;
+
+    (void)pthread_mutex_lock(&totals->mutex);
+    machine = find_machine(totals, machine_name);
+    if (machine) {
+        machine->has_unreadable = true;
+        machine->unreadable = *unreadable;
+    }
+    (void)pthread_mutex_unlock(&totals->mutex);
+}
+
+void cb_totals_walk_unreadable(struct cb_totals *totals, cb_totals_each_unreadable *each,
+                               void *context)
+{
+    (void)pthread_mutex_lock(&totals->mutex);
+    for (size_t i = 0; i < totals->n; i++)
+        if (totals->machines[i]->has_unreadable)
+            each(context, totals->machines[i]->name, &totals->machines[i]->unreadable);
+    (void)pthread_mutex_unlock(&totals->mutex);
 }
 
 /* ---- saving and loading ---- */

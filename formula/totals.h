@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * totals.h - the running sums behind the counters of /metrics: energy of every machine, socket and
- * domain, and of every container seen in the last five minutes.
+ * domain, and of every container seen in the last five minutes. And what it shows as it is now.
  *
  * Rules     Only what is committed is added, so that a counter never runs ahead of the store and a
  *           crash never makes it go back. Saved every now and then with the id of the last frame
@@ -16,6 +16,7 @@
 
 #include "formula/result.h"
 #include "formula/store.h"
+#include "formula/unreadable.h"
 #include "lib/cleanup.h"
 
 struct cb_err;
@@ -46,6 +47,14 @@ int cb_totals_save(struct cb_totals *totals, struct cb_store *store, const char 
                    int64_t machine_id, struct cb_err *err) cb_must_check;
 
 void cb_totals_saved(struct cb_totals *totals, const char *machine);
+
+/* What the sensor could not read in its newest stored frame; nothing of an earlier process. */
+void cb_totals_unreadable(struct cb_totals *totals, const char *machine,
+                          const struct cb_unreadable *unreadable);
+typedef void cb_totals_each_unreadable(void *context, const char *machine,
+                                       const struct cb_unreadable *unreadable);
+void cb_totals_walk_unreadable(struct cb_totals *totals, cb_totals_each_unreadable *each,
+                               void *context);
 
 /* Every sum, under the lock: @each is called with identity "" for the machine's own. Containers
  * have last_wall_ns, cpu_ns in each of their domains. */

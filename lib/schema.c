@@ -113,12 +113,27 @@ static const struct cb_schema_metric metrics[CB_SCHEMA_COUNT] = {
 
     [CB_SCHEMA_SENSOR_CPU_NS] = {"self_cpu_ns", NS, C, CB_SCHEMA_SENSOR,
                                  "cb_sensor_cpu_seconds_total", "CPU time of the sensor itself."},
+    [CB_SCHEMA_SENSOR_UJ] = {"self_uj", UJ, C, CB_SCHEMA_SENSOR,
+                             "cb_sensor_estimated_energy_joules_total",
+                             "Estimate, not measured: the sensor's part of the machine's dynamic "
+                             "energy of package and dram by its part of the CPU time; 0 where that "
+                             "is not known. It lies inside the system's energy or that of the "
+                             "sensor's own container: never add it to them."},
     [CB_SCHEMA_SENSOR_LOST_FRAMES] = {"lost_frames", "1", C, CB_SCHEMA_SENSOR,
                                       "cb_sensor_lost_frames_total",
                                       "Frames the sensor had to drop because its spool was full."},
     [CB_SCHEMA_SENSOR_MISSED_TICKS] = {"missed_ticks", "1", C, CB_SCHEMA_SENSOR,
                                        "cb_sensor_missed_ticks_total",
                                        "Ticks that came too late: their intervals are wider."},
+    [CB_SCHEMA_SENSOR_UNREADABLE] = {"unreadable_sources", "1", G, CB_SCHEMA_SENSOR,
+                                     "cb_sensor_unreadable_sources",
+                                     "What the sensor could not read, or does not measure at all, "
+                                     "in its newest stored frame; absent after a start of "
+                                     "cbformula until that comes."},
+    [CB_SCHEMA_SENSOR_UNREADABLE_INFO] = {"unreadable_source_info", "1", G, CB_SCHEMA_SENSOR_SOURCE,
+                                          "cb_sensor_unreadable_source_info",
+                                          "Each of the first 16 of them by the name that the frame "
+                                          "gives it, at most 127 bytes of it; always 1."},
 
     [CB_SCHEMA_BUILD_INFO] = {"build_info", "1", G, CB_SCHEMA_FORMULA, "cb_build_info",
                               "Version of cbformula; always 1."},
@@ -207,6 +222,7 @@ static const struct {
     [CB_SCHEMA_NODE] = {"Machines", "machine"},
     [CB_SCHEMA_NODE_DOMAIN] = {"Energy of machines", "machine,socket,domain,source", "cb_node"},
     [CB_SCHEMA_SENSOR] = {"cbsensor about itself", "machine"},
+    [CB_SCHEMA_SENSOR_SOURCE] = {"What cbsensor cannot read", "machine,source"},
     [CB_SCHEMA_FORMULA] = {"cbformula about itself", ""},
     [CB_SCHEMA_SINK] = {"Recaps for other stores", "sink"},
     [CB_SCHEMA_STREAM] = {"Rows for other stores", "sink"},

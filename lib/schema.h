@@ -27,6 +27,7 @@ enum cb_schema_scope {
     CB_SCHEMA_NODE,             /* of one machine */
     CB_SCHEMA_NODE_DOMAIN,      /* ... and socket and domain */
     CB_SCHEMA_SENSOR,           /* cbsensor about itself */
+    CB_SCHEMA_SENSOR_SOURCE,    /* ... and what it reads from */
     CB_SCHEMA_FORMULA,          /* cbformula about itself */
     CB_SCHEMA_SINK,             /* cbformula's queue of recaps for another store */
     CB_SCHEMA_STREAM,           /* cbformula's rows for another store */
@@ -78,8 +79,11 @@ enum cb_schema_id {
     CB_SCHEMA_IO_PRESSURE_FULL_NS,
     /* the sensor about itself */
     CB_SCHEMA_SENSOR_CPU_NS,
+    CB_SCHEMA_SENSOR_UJ,
     CB_SCHEMA_SENSOR_LOST_FRAMES,
     CB_SCHEMA_SENSOR_MISSED_TICKS,
+    CB_SCHEMA_SENSOR_UNREADABLE,
+    CB_SCHEMA_SENSOR_UNREADABLE_INFO,
     /* the formula about itself */
     CB_SCHEMA_BUILD_INFO,
     CB_SCHEMA_FRAMES,

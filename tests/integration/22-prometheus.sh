@@ -27,6 +27,7 @@ is "every family is in the table" "" \
   "$(comm -23 <(grep -oE '^# TYPE [a-z_0-9]+' "$T/scrape" | cut -d' ' -f3 | sort) \
     <("$BIN/cbformula" schema | cut -f4,7 | tr '\t' '\n' | sort -u))"
 for name in cb_sensor_cpu_seconds_total cb_sensor_missed_ticks_total cb_sensor_lost_frames_total \
+  cb_sensor_estimated_energy_joules_total cb_sensor_unreadable_sources \
   cb_stream_rows_total cb_stream_lag_seconds kepler_container_cpu_joules_total \
   kepler_node_cpu_joules_total kepler_node_cpu_idle_joules_total kepler_node_cpu_active_joules_total; do
   like "$name is there" "(^|"$'\n'")$name\{" "$(cat "$T/scrape")"

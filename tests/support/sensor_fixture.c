@@ -91,7 +91,10 @@ void sensor_fixture_frame(struct sensor_fixture *sensor, uint64_t seq, const uin
                              .n_stats = 1,
                              .stat_names = stat_names,
                              .stats = counts,
-                             .lost_frames = sensor->lost_frames};
+                             .n_gaps = sensor->n_gaps,
+                             .gaps = sensor->gaps,
+                             .lost_frames = sensor->lost_frames,
+                             .self_cpu_ns = sensor->self_cpu_ns};
     struct cb_err err = {0};
 
     set_targets(sensor, targets);

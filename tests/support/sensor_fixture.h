@@ -17,7 +17,9 @@ struct sensor_fixture {
     uint64_t seed;
     uint64_t length_ns;
     uint64_t t0_ns; /* of the first frame */
-    uint64_t lost_frames;
+    uint64_t lost_frames, self_cpu_ns;
+    size_t n_gaps;
+    struct cb_frame_gap *gaps;
     bool dictionary; /* the frame carries its targets' texts */
     struct cb_frame_encoder *encoder;
 };

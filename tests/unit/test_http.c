@@ -545,6 +545,33 @@ static void the_metrics_are_the_totals(void **state)
     clear(&answer);
 }
 
+static void the_metrics_say_what_the_sensor_costs_and_cannot_read(void **state)
+{
+    struct web *w = *state;
+    const struct cb_store_counts counts = {.frames = 1, .self_cpu_ns = 5, .self_uj = 1500000};
+    struct cb_unreadable unreadable = {.n = 7, .n_names = 2, .names = {"rapl", "perf:/a\"b"}};
+    struct answer answer;
+
+    add_frame(w, 11);
+    assert_int_equal(
+        cb_totals_add(w->totals, w->f->store, "node1", w->start.id, 1, &w->result, NULL), 0);
+    assert_int_equal(cb_store_add_counts(w->f->store, w->start.machine, &counts, NULL), 0);
+    answer = get(w, "/metrics");
+    assert_non_null(strstr(answer.text,
+                           "\ncb_sensor_estimated_energy_joules_total{machine=\"node1\""
+                           "} 1.500000\n"));
+    assert_null(strstr(answer.text, "\ncb_sensor_unreadable_sources{"));
+    clear(&answer);
+    cb_totals_unreadable(w->totals, "node1", &unreadable);
+    cb_totals_unreadable(w->totals, "nobody", &unreadable);
+    answer = get(w, "/metrics");
+    assert_non_null(strstr(answer.text, "\ncb_sensor_unreadable_sources{machine=\"node1\"} 7\n"));
+    assert_non_null(strstr(answer.text, "\ncb_sensor_unreadable_source_info{machine=\"node1\","
+                                        "source=\"perf:/a\\\"b\"} 1\n"));
+    assert_null(strstr(answer.text, "nobody"));
+    clear(&answer);
+}
+
 /* ---- recaps as powerapi-g5k's listener is told them ---- */
 
 /* Frames of 0.7 s that end up to 14 s after the epoch second 1700000000. */
@@ -740,6 +767,7 @@ int main(void)
         TEST(power_shares_idle_out_when_asked),
         TEST(tells_what_containers_use),
         TEST(the_metrics_are_the_totals),
+        TEST(the_metrics_say_what_the_sensor_costs_and_cannot_read),
         TEST(takes_a_recap_as_the_listener_is_told_it),
         TEST(posted_times_that_touch_sum_to_the_whole),
         TEST(a_recap_that_cannot_be_is_refused_with_the_reason),

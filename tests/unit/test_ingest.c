@@ -710,6 +710,84 @@ static void lost_frames_are_the_sensors_word(void **state)
     assert_int_equal(machine.frames, 2);
 }
 
+static int add_dynamic(void *context, const struct cb_store_frame *frame, struct cb_err *err)
+{
+    uint64_t *sums = context; /* all of it, and what falls on half a second of CPU time */
+    struct cb_result result = {0};
+
+    assert_int_equal(cb_result_unpack(frame->result, frame->result_size, &result, err), 0);
+    sums[0] += cb_result_by_cpu_uj(&result, UINT64_MAX);
+    sums[1] += cb_result_by_cpu_uj(&result, SECOND / 2);
+    cb_result_clear(&result);
+    return 0;
+}
+
+static void the_sensors_energy_is_a_part_of_the_dynamic_and_goes_on_over_a_kill(void **state)
+{
+    struct server *s = *state;
+    struct cb_store_machine machine;
+    uint64_t sums[2] = {0, 0};
+
+    s->sensor.self_cpu_ns = SECOND / 2;
+    send_frame(s, 1);
+    send_frame(s, 2);
+    commit(s);
+    send_frame(s, 3);
+    kill_it(s); /* before the commit: the sensor sends it again, and one that came already */
+    start(s);
+    send_frame(s, 2);
+    send_frame(s, 3);
+    commit(s);
+    s->sensor.self_cpu_ns = 0; /* not known */
+    send_frame(s, 4);
+    commit(s);
+    assert_int_equal(cb_store_machine(s->f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(cb_store_frames_after(s->f->store, machine.id, 0, add_dynamic, sums, NULL), 0);
+    assert_true(machine.self_uj > 0 && machine.self_uj < sums[0]);
+    sums[0] = sums[1] = 0;
+    assert_int_equal(machine.self_cpu_ns, 3 * (SECOND / 2));
+    assert_int_equal(
+        cb_store_frames(s->f->store, machine.boot, 0, 13 * SECOND, add_dynamic, sums, NULL), 0);
+    assert_int_equal(machine.self_uj, sums[1]);
+}
+
+static void keep_unreadable(void *context, const char *machine,
+                            const struct cb_unreadable *unreadable)
+{
+    struct cb_unreadable *seen = context;
+
+    assert_string_equal(machine, "node1");
+    *seen = *unreadable;
+}
+
+static void what_cannot_be_read_is_that_of_the_last_committed_frame(void **state)
+{
+    struct server *s = *state;
+    struct cb_frame_gap gaps[] = {{"rapl", "no such device"}, {"perf:/docker/ab", "gone"}};
+    struct cb_unreadable seen = {.n = 99};
+
+    s->sensor.gaps = gaps;
+    s->sensor.n_gaps = 2;
+    send_frame(s, 1);
+    cb_totals_walk_unreadable(s->totals, keep_unreadable, &seen);
+    assert_int_equal(seen.n, 99);
+    commit(s);
+    cb_totals_walk_unreadable(s->totals, keep_unreadable, &seen);
+    assert_int_equal(seen.n, 2);
+    assert_int_equal(seen.n_names, 2);
+    assert_string_equal(seen.names[1], "perf:/docker/ab");
+    end(s);
+    start(s);
+    seen.n = 99;
+    cb_totals_walk_unreadable(s->totals, keep_unreadable, &seen);
+    assert_int_equal(seen.n, 99); /* not known until a frame comes */
+    s->sensor.n_gaps = 0;
+    send_frame(s, 2);
+    commit(s);
+    cb_totals_walk_unreadable(s->totals, keep_unreadable, &seen);
+    assert_int_equal(seen.n + seen.n_names, 0);
+}
+
 static void a_series_of_a_dead_container_is_dropped_after_five_minutes(void **state)
 {
     struct server *s = *state;
@@ -762,6 +840,8 @@ int main(void)
         TEST(a_name_on_the_list_is_for_its_key_only),
         TEST(machines_do_not_mix),
         TEST(lost_frames_are_the_sensors_word),
+        TEST(the_sensors_energy_is_a_part_of_the_dynamic_and_goes_on_over_a_kill),
+        TEST(what_cannot_be_read_is_that_of_the_last_committed_frame),
         TEST(a_series_of_a_dead_container_is_dropped_after_five_minutes),
     };
 

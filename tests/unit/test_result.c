@@ -79,6 +79,43 @@ static void counts_the_domains_that_do_not_sum(void **state)
     cb_result_clear(&result);
 }
 
+/* Package and dram have 16 of dynamic energy each; the other domain lies inside the package. */
+static void a_part_by_cpu_time_is_never_more_than_the_dynamic_energy(void **state)
+{
+    struct cb_result result = {0};
+
+    (void)state;
+    fill(&result);
+    for (size_t d = 0; d < 2; d++) {
+        result.domains[d].system_uj += 1000;
+        result.domains[d].energy_uj += 1000;
+    }
+    result.machine_cpu_ns = 4000000000;
+    assert_int_equal(cb_result_by_cpu_uj(&result, 0), 0);
+    assert_int_equal(cb_result_by_cpu_uj(&result, 1000000000), 2 * 1016 / 4);
+    assert_int_equal(cb_result_by_cpu_uj(&result, 4000000000), 2 * 1016);
+    assert_int_equal(cb_result_by_cpu_uj(&result, UINT64_MAX), 2 * 1016);
+    result.domains[1].domain = CB_DOMAIN_CORE;
+    assert_int_equal(cb_result_by_cpu_uj(&result, 1000000000), 1016 / 4);
+    result.domains[0].energy_uj = result.domains[0].system_uj = UINT64_MAX - 1005;
+    result.domains[0].idle_uj = result.domains[0].unattributed_uj = 0;
+    assert_true(cb_result_by_cpu_uj(&result, 2000000000) == (UINT64_MAX - 1005) / 2);
+    cb_result_clear(&result);
+}
+
+static void without_the_machines_cpu_time_there_is_no_part(void **state)
+{
+    struct cb_result result = {0};
+
+    (void)state;
+    fill(&result);
+    result.machine_cpu_ns = CB_STAT_ABSENT;
+    assert_int_equal(cb_result_by_cpu_uj(&result, 1000000000), 0);
+    result.machine_cpu_ns = 0;
+    assert_int_equal(cb_result_by_cpu_uj(&result, 1000000000), 0);
+    cb_result_clear(&result);
+}
+
 static void reserving_again_zeroes_and_keeps_the_room(void **state)
 {
     struct cb_result result = {0};
@@ -244,6 +281,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_halfwidth_is_the_root_of_the_squares_rounded_up_and_bounded),
         cmocka_unit_test(counts_the_domains_that_do_not_sum),
+        cmocka_unit_test(a_part_by_cpu_time_is_never_more_than_the_dynamic_energy),
+        cmocka_unit_test(without_the_machines_cpu_time_there_is_no_part),
         cmocka_unit_test(reserving_again_zeroes_and_keeps_the_room),
         cmocka_unit_test(a_failed_allocation_leaves_the_result_as_it_was),
         cmocka_unit_test(what_is_packed_comes_back_to_the_last_bit),

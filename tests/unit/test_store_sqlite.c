@@ -110,6 +110,8 @@ static void migrates_a_database_of_an_older_version(void **state)
     struct cb_store_queued queued;
     struct cb_store_start start;
     struct cb_store_test test;
+    struct cb_store_machine machine;
+    const struct cb_store_counts counts = {.self_cpu_ns = 3, .self_uj = 7};
     struct cb_store *other = NULL;
     uint8_t *model = NULL;
     char *recap = NULL;
@@ -129,6 +131,10 @@ static void migrates_a_database_of_an_older_version(void **state)
     assert_int_equal(test.state, CB_TEST_ENDED);
     assert_int_equal(cb_store_snapshot(f->store, start.machine, &model, &size, NULL), 0);
     assert_int_equal(size, 5);
+    assert_int_equal(cb_store_add_counts(f->store, start.machine, &counts, NULL), 0);
+    assert_int_equal(cb_store_machine(f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.self_cpu_ns, 3);
+    assert_int_equal(machine.self_uj, 7); /* what the old frames cost is not known */
     assert_int_equal(cb_store_queue_first(f->store, "mongodb", &queued, NULL), 0);
     assert_string_equal(queued.key, "done");
     cb_store_queued_clear(&queued);
