@@ -254,88 +254,147 @@ static uint64_t read_clock(struct lab *lab, struct cb_count *count, struct cb_co
     return sum;
 }
 
-/* A switch that the machine does not show charges one slice wrongly: count_bpf.h. */
+/* A switch that the machine does not show charges one slice wrongly, and the first of them all that
+ * ran since the last reading (count_bpf.h): a round in which both ways do not agree is repeated,
+ * but only if such a switch was in it. A machine that shows all of them has one try. */
 #define SLICE_NS 2e6
+#define MAX_ROUNDS 12
 
-static void assert_within(uint64_t a, uint64_t b, double ratio, uint64_t missed_switches)
+static bool is_within(uint64_t a, uint64_t b, double ratio, uint64_t missed_switches)
 {
     double difference = (double)a - (double)b;
 
     if (difference < 0)
         difference = -difference;
-    if (difference > ratio * (double)b + SLICE_NS * (double)missed_switches)
-        fail_msg("%" PRIu64 " and %" PRIu64 " differ by %.3f %%", a, b,
-                 100 * difference / (double)b);
+    return difference <= ratio * (double)b + SLICE_NS * (double)missed_switches;
 }
 
-static void both_ways_agree_on_busy_cgroups(void **state)
+/* Whether the round told something; it fails when there is no reason to repeat it. */
+static bool is_agreed(const uint64_t ns[2], uint64_t missed_switches, int round)
 {
-    struct lab *lab = *state;
-    struct cb_count *by[2];
+    double difference = (double)ns[1] - (double)ns[0];
+
+    print_message("perf %.3f ms, bpf %.3f ms, switches not shown: %" PRIu64 "\n",
+                  (double)ns[0] / 1e6, (double)ns[1] / 1e6, missed_switches);
+    if (is_within(ns[1], ns[0], 0.01, missed_switches))
+        return true;
+    if (missed_switches == 0 || round == MAX_ROUNDS)
+        fail_msg("%" PRIu64 " and %" PRIu64 " differ by %.3f %%", ns[1], ns[0],
+                 100 * difference / (double)ns[0]);
+    return false;
+}
+
+/* ---- both ways ---- */
+
+struct both {
+    struct cb_count *by[2]; /* perf, bpf */
     struct cb_count_target *targets[2][N_BOXES];
     int boxes[N_BOXES];
     pid_t pids[N_BOXES];
-    uint64_t sums[2][N_BOXES] = {0};
-    uint64_t enabled_sums[2][N_BOXES] = {0};
-    uint64_t enabled;
-    uint64_t least = 0;
+};
+
+/* A spinner in each of the cgroups, which are counted by both ways. */
+static void both_start(struct lab *lab, struct both *both)
+{
     int gate[2];
 
-    need(lab);
-    by[0] = count_open(lab, "perf");
-    by[1] = count_open(lab, "bpf");
+    both->by[0] = count_open(lab, "perf");
+    both->by[1] = count_open(lab, "bpf");
     assert_int_equal(pipe(gate), 0);
     for (size_t i = 0; i < N_BOXES; i++) {
         char name[8];
 
         (void)snprintf(name, sizeof(name), "b%zu", i);
-        boxes[i] = box_make(lab, name);
-        pids[i] = spinner_start(boxes[i], gate);
-        wait_for_place(boxes[i], 1);
+        both->boxes[i] = box_make(lab, name);
+        both->pids[i] = spinner_start(both->boxes[i], gate);
+        wait_for_place(both->boxes[i], 1);
         for (size_t k = 0; k < 2; k++)
-            targets[k][i] = target_open(by[k], boxes[i]);
+            both->targets[k][i] = target_open(both->by[k], both->boxes[i]);
     }
     (void)close(gate[0]);
     (void)close(gate[1]);
-    spin_ms(300); /* until here a machine that hides switches has hidden one */
-    for (size_t i = 0; i < N_BOXES; i++)
-        for (size_t k = 0; k < 2; k++)
-            (void)read_clock(lab, by[k], targets[k][i], &enabled);
-    for (int t = 0; t < 40 && least < 500000000; t++) { /* on a busy machine it takes a while */
-        least = UINT64_MAX;
-        spin_ms(500);
-        for (size_t i = 0; i < N_BOXES; i++) {
-            for (size_t k = 0; k < 2; k++) {
-                sums[k][i] += read_clock(lab, by[k], targets[k][i], &enabled);
-                enabled_sums[k][i] += enabled;
-            }
-            least = sums[0][i] < least ? sums[0][i] : least;
-        }
-    }
-    for (size_t i = 0; i < N_BOXES; i++)
-        stop(pids[i]);
-    for (size_t i = 0; i < N_BOXES; i++) {
-        for (size_t k = 0; k < 2; k++) {
-            sums[k][i] += read_clock(lab, by[k], targets[k][i], &enabled);
-            enabled_sums[k][i] += enabled;
-        }
-        print_message("cgroup %zu: perf %.3f ms, bpf %.3f ms\n", i, (double)sums[0][i] / 1e6,
-                      (double)sums[1][i] / 1e6);
-        assert_within(sums[1][i], sums[0][i], 0.01, cb_count_missed_switches(by[1]));
-        assert_within(enabled_sums[1][i], sums[1][i], 0.01, 0); /* enabled while it ran */
-    }
-    print_message("switches not shown: %" PRIu64 "\n", cb_count_missed_switches(by[1]));
+}
+
+static void both_stop(struct lab *lab, struct both *both)
+{
     for (size_t i = 0; i < N_BOXES; i++) {
         char name[8];
 
+        stop(both->pids[i]);
         for (size_t k = 0; k < 2; k++)
-            targets[k][i] = cb_count_target_close(by[k], targets[k][i]);
-        (void)close(boxes[i]);
+            both->targets[k][i] = cb_count_target_close(both->by[k], both->targets[k][i]);
+        (void)close(both->boxes[i]);
         (void)snprintf(name, sizeof(name), "b%zu", i);
         box_remove(lab, name);
     }
     for (size_t k = 0; k < 2; k++)
-        by[k] = cb_count_close(by[k]);
+        both->by[k] = cb_count_close(both->by[k]);
+}
+
+/* They stand still while they are read: the two ways are not read at the same moment. */
+static void both_hold(const struct both *both, bool hold)
+{
+    for (size_t i = 0; i < N_BOXES; i++) {
+        assert_int_equal(kill(both->pids[i], hold ? SIGSTOP : SIGCONT), 0);
+        if (hold)
+            assert_int_equal(waitpid(both->pids[i], NULL, WUNTRACED), both->pids[i]);
+    }
+}
+
+/* Returns the least that one of the cgroups has had by now. */
+static uint64_t both_read(struct lab *lab, struct both *both, uint64_t sums[N_BOXES][2],
+                          uint64_t enabled_sums[N_BOXES])
+{
+    uint64_t least = UINT64_MAX;
+    uint64_t enabled;
+
+    for (size_t i = 0; i < N_BOXES; i++) {
+        for (size_t k = 0; k < 2; k++)
+            sums[i][k] += read_clock(lab, both->by[k], both->targets[k][i], &enabled);
+        enabled_sums[i] += enabled;
+        least = sums[i][0] < least ? sums[i][0] : least;
+    }
+    return least;
+}
+
+/* Let them run until each has had half a second: on a busy machine it takes a while. */
+static bool both_round(struct lab *lab, struct both *both, int round)
+{
+    uint64_t before = cb_count_missed_switches(both->by[1]);
+    uint64_t sums[N_BOXES][2] = {0};
+    uint64_t enabled_sums[N_BOXES] = {0};
+    uint64_t least = 0;
+    bool agreed = true;
+
+    both_hold(both, false);
+    for (int t = 0; t < 40 && least < 500000000; t++) {
+        spin_ms(500);
+        least = both_read(lab, both, sums, enabled_sums);
+    }
+    both_hold(both, true);
+    (void)both_read(lab, both, sums, enabled_sums);
+    for (size_t i = 0; i < N_BOXES; i++) {
+        agreed &= is_agreed(sums[i], cb_count_missed_switches(both->by[1]) - before, round);
+        assert_true(is_within(enabled_sums[i], sums[i][1], 0.01, 0)); /* enabled while it ran */
+    }
+    return agreed;
+}
+
+static void both_ways_agree_on_busy_cgroups(void **state)
+{
+    struct lab *lab = *state;
+    struct both both = {0};
+    uint64_t ignored[N_BOXES][2] = {0};
+    uint64_t ignored_enabled[N_BOXES] = {0};
+
+    need(lab);
+    both_start(lab, &both);
+    spin_ms(300); /* until here a machine that hides switches has hidden one */
+    both_hold(&both, true);
+    (void)both_read(lab, &both, ignored, ignored_enabled);
+    for (int round = 1; !both_round(lab, &both, round); round++)
+        ;
+    both_stop(lab, &both);
 }
 
 /* On a busy machine a process waits long for its turn: let it run until it has had 100 ms. Returns
@@ -353,10 +412,12 @@ static uint64_t let_run(struct lab *lab, struct cb_count *count, struct cb_count
     return ns;
 }
 
-/* One spinner in @where runs a while: what @target shows of it, by both ways. */
-static void run_in(struct lab *lab, struct cb_count *by[2], struct cb_count_target *targets[2],
-                   int where_fd, uint64_t ret_ns[2])
+/* A spinner in @where_fd runs a while: whether both ways show it of the target. */
+static bool is_seen(struct lab *lab, struct cb_count *by[2], struct cb_count_target *targets[2],
+                    int where_fd, int round)
 {
+    uint64_t before = cb_count_missed_switches(by[1]);
+    uint64_t ns[2];
     uint64_t enabled;
     int gate[2];
     pid_t pid;
@@ -368,10 +429,11 @@ static void run_in(struct lab *lab, struct cb_count *by[2], struct cb_count_targ
     wait_for_place(where_fd, 1);
     (void)close(gate[0]);
     (void)close(gate[1]);
-    ret_ns[0] = let_run(lab, by[0], targets[0]);
+    ns[0] = let_run(lab, by[0], targets[0]);
     stop(pid);
-    ret_ns[0] += read_clock(lab, by[0], targets[0], &enabled);
-    ret_ns[1] = read_clock(lab, by[1], targets[1], &enabled);
+    ns[0] += read_clock(lab, by[0], targets[0], &enabled);
+    ns[1] = read_clock(lab, by[1], targets[1], &enabled);
+    return is_agreed(ns, cb_count_missed_switches(by[1]) - before, round);
 }
 
 static void what_lies_below_a_cgroup_is_part_of_it(void **state)
@@ -379,7 +441,6 @@ static void what_lies_below_a_cgroup_is_part_of_it(void **state)
     struct lab *lab = *state;
     struct cb_count *by[2];
     struct cb_count_target *targets[2];
-    uint64_t ns[2];
     int box, before, after;
 
     need(lab);
@@ -391,10 +452,10 @@ static void what_lies_below_a_cgroup_is_part_of_it(void **state)
         targets[k] = target_open(by[k], box);
     after = box_make(lab, "box/after");
 
-    run_in(lab, by, targets, before, ns);
-    assert_within(ns[1], ns[0], 0.01, cb_count_missed_switches(by[1]));
-    run_in(lab, by, targets, after, ns);
-    assert_within(ns[1], ns[0], 0.01, cb_count_missed_switches(by[1]));
+    for (int round = 1; !is_seen(lab, by, targets, before, round); round++)
+        ;
+    for (int round = 1; !is_seen(lab, by, targets, after, round); round++)
+        ;
 
     (void)close(before);
     (void)close(after);
