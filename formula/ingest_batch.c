@@ -146,6 +146,8 @@ void cb_ingest_pending_clear(struct pending_frame *pending)
     free(pending->bytes);
     free((void *)(uintptr_t)pending->usage.names);
     free((void *)(uintptr_t)pending->usage.bytes);
+    free(pending->encoded);
+    free(pending->snapshot);
     *pending = (struct pending_frame){0};
 }
 

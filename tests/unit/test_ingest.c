@@ -7,12 +7,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formula/ingest.h"
 #include "formula/power.h"
+#include "formula/recorder.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "tests/support/fake_root.h"
@@ -29,6 +31,7 @@ struct server {
     struct cb_ingest *ingest;
     struct cb_totals *totals;
     struct cb_known *known;
+    struct cb_recorder *recorder; /* NULL: nothing is recorded */
     struct cb_notify notify;
     struct cb_ingest_stats stats;
     struct cb_link_peer peer;
@@ -108,6 +111,7 @@ static void start(struct server *s)
     if (s->with_keys)
         assert_int_equal(cb_known_open(s->f->root->fd, &s->known, NULL), 0);
     options.known = s->known;
+    options.recorder = s->recorder;
     options.store = s->f->store;
     s->totals = options.totals;
     if (cb_ingest_open(&options, &s->ingest, &err) < 0)
@@ -788,6 +792,42 @@ static void what_cannot_be_read_is_that_of_the_last_committed_frame(void **state
     assert_int_equal(seen.n + seen.n_names, 0);
 }
 
+static void record_to(struct server *s, char ret_directory[128])
+{
+    (void)snprintf(ret_directory, 128, "%s/kept", s->f->root->dir);
+    assert_int_equal(cb_recorder_open(ret_directory, UINT64_C(1) << 20, &s->recorder, NULL), 0);
+}
+
+static void send_and_commit(struct server *s, uint64_t first, uint64_t last)
+{
+    for (uint64_t i = first; i <= last; i++) {
+        send_frame(s, i);
+        if (i % 10 == 0)
+            commit(s);
+    }
+}
+
+static void what_was_recorded_is_not_kept_in_memory(void **state)
+{
+    struct server *s = *state;
+    char directory[128];
+    const uint8_t *bytes;
+    size_t before, grown, size;
+
+    end(s);
+    record_to(s, directory);
+    start(s);
+    send_and_commit(s, 1, 200);
+    sensor_fixture_frame(&s->sensor, 1, &bytes, &size);
+    before = mallinfo2().uordblks;
+    send_and_commit(s, 201, 600);
+    grown = mallinfo2().uordblks;
+    grown = grown > before ? grown - before : 0;
+    assert_in_range(grown, 0, 100 * size); /* 400 came */
+    end(s);
+    s->recorder = cb_recorder_close(s->recorder);
+}
+
 static void a_series_of_a_dead_container_is_dropped_after_five_minutes(void **state)
 {
     struct server *s = *state;
@@ -842,6 +882,7 @@ int main(void)
         TEST(lost_frames_are_the_sensors_word),
         TEST(the_sensors_energy_is_a_part_of_the_dynamic_and_goes_on_over_a_kill),
         TEST(what_cannot_be_read_is_that_of_the_last_committed_frame),
+        TEST(what_was_recorded_is_not_kept_in_memory),
         TEST(a_series_of_a_dead_container_is_dropped_after_five_minutes),
     };
 
