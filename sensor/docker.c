@@ -5,12 +5,12 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <jansson.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,10 +22,10 @@
 
 #define UNIX_SCHEME "unix://"
 #define QUESTIONS 4096
-#define REPLY_MAX (4u << 20)
+#define REPLY_MAX (1u << 20)
 #define TIMEOUT_MS 5000L
 #define RETRY_NS (10 * CB_NS_PER_S)
-#define WAIT_MS 60000
+#define FILES_SHARE 9 /* at most a tenth of the time goes into files */
 #define EVENT_MAX 16384
 #define CGROUP_SIZE 512
 /* {"type":["container"],"event":["rename"]} */
@@ -45,15 +45,20 @@ struct question {
 
 struct cb_docker {
     int root_fd;
-    int event_fd;
-    pthread_t thread;
-    bool started;
     char socket[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": files only */
+    int epoll_fd; /* the timer and curl's sockets: there is something to do */
+    int timer_fd;
+    uint64_t curl_ns; /* when curl wants to be called; 0: when a socket is ready */
+    CURLM *multi;
 
-    /* the thread's */
-    CURL *curl;
-    uint64_t engine_again_ns; /* it did not answer: not asked before */
+    CURL *ask; /* under way, or kept for the next question */
+    bool asking;
+    struct question question; /* the one that is asked */
+    struct reply reply;
+    uint64_t engine_again_ns; /* it hung: not asked before */
+    uint64_t files_again_ns;  /* for they take the time of the ticks' thread */
     struct cb_log_limit limit;
+
     CURL *events; /* NULL: the stream is broken */
     uint64_t events_again_ns;
     time_t events_since;
@@ -61,9 +66,6 @@ struct cb_docker {
     bool line_too_long;
     char line[EVENT_MAX];
 
-    CURLM *multi;         /* the thread's, but for waking it up */
-    pthread_mutex_t lock; /* of what follows */
-    bool stop;
     size_t first, n_questions;
     struct question *questions; /* [QUESTIONS] */
     size_t n_answers, room_answers, next_answer;
@@ -111,79 +113,100 @@ static size_t take_reply(char *bytes, size_t one, size_t n, void *context)
     return n;
 }
 
-static int is_stopping(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
-{
-    struct cb_docker *docker = context;
-    bool stop;
-
-    (void)a, (void)b, (void)c, (void)d;
-    (void)pthread_mutex_lock(&docker->lock);
-    stop = docker->stop;
-    (void)pthread_mutex_unlock(&docker->lock);
-    return stop;
-}
-
 static bool set_up_curl(struct cb_docker *docker, CURL *c, const char *url)
 {
     return curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, docker->socket) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_PROXY, "") == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, is_stopping) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_XFERINFODATA, docker) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
+           curl_easy_setopt(c, CURLOPT_PROXY, "") == CURLE_OK;
 }
 
-static int ask_engine(struct cb_docker *docker, struct cb_docker_answer *answer, struct cb_err *err)
+/* False: it cannot be asked now. */
+static bool ask_engine(struct cb_docker *docker)
 {
-    struct reply reply = {0};
     char url[128];
-    long status = 0;
-    CURLcode code;
-    int r;
 
     if (!docker->socket[0] || cb_clock_boot_ns() < docker->engine_again_ns)
-        return cb_err_set(err, ENOENT, "no engine");
-    if (!docker->curl)
-        docker->curl = curl_easy_init();
-    (void)snprintf(url, sizeof(url), "http://docker/containers/%s/json", answer->id);
-    if (!docker->curl || !set_up_curl(docker, docker->curl, url) ||
-        curl_easy_setopt(docker->curl, CURLOPT_TIMEOUT_MS, TIMEOUT_MS) != CURLE_OK ||
-        curl_easy_setopt(docker->curl, CURLOPT_WRITEFUNCTION, take_reply) != CURLE_OK ||
-        curl_easy_setopt(docker->curl, CURLOPT_WRITEDATA, &reply) != CURLE_OK)
-        return cb_err_set(err, ENOMEM, "cannot set up an HTTP request");
-    code = curl_easy_perform(docker->curl);
-    (void)curl_easy_getinfo(docker->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (code == CURLE_OPERATION_TIMEDOUT) /* it hangs: not once for each container */
-        docker->engine_again_ns = cb_clock_boot_ns() + RETRY_NS;
-    if (code != CURLE_OK)
-        r = cb_err_set(err, ECONNREFUSED, "no answer from %s: %s", docker->socket,
-                       curl_easy_strerror(code));
-    else if (status != 200 || !reply.text)
-        r = cb_err_set(err, ENOENT, "%s answers %ld", docker->socket, status);
-    else
-        r = cb_container_text_docker(reply.text, reply.size, &answer->text, err);
-    free(reply.text);
-    return r;
+        return false;
+    if (!docker->ask)
+        docker->ask = curl_easy_init();
+    (void)snprintf(url, sizeof(url), "http://docker/containers/%s/json", docker->question.id);
+    docker->asking = docker->ask && set_up_curl(docker, docker->ask, url) &&
+                     curl_easy_setopt(docker->ask, CURLOPT_TIMEOUT_MS, TIMEOUT_MS) == CURLE_OK &&
+                     curl_easy_setopt(docker->ask, CURLOPT_WRITEFUNCTION, take_reply) == CURLE_OK &&
+                     curl_easy_setopt(docker->ask, CURLOPT_WRITEDATA, &docker->reply) == CURLE_OK &&
+                     curl_multi_add_handle(docker->multi, docker->ask) == CURLM_OK;
+    return docker->asking;
 }
 
-static void look_up(struct cb_docker *docker, const struct question *question,
-                    struct cb_docker_answer *answer)
+static void put_answer(struct cb_docker *docker, struct cb_docker_answer *answer)
 {
-    struct cb_err engine = {0};
-    struct cb_err files = {0};
+    if (docker->n_answers == docker->room_answers) {
+        size_t room = docker->room_answers ? docker->room_answers * 2 : 16;
+        struct cb_docker_answer *more = realloc(docker->answers, room * sizeof(*more));
+
+        if (!more) {
+            cb_docker_answer_fini(answer);
+            return;
+        }
+        docker->answers = more;
+        docker->room_answers = room;
+    }
+    docker->answers[docker->n_answers++] = *answer;
+}
+
+/* @answer has what the engine said, if it said anything. */
+static void finish(struct cb_docker *docker, struct cb_docker_answer *answer)
+{
+    const struct question *question = &docker->question;
+    struct cb_err err = {0};
     char uid[CB_POD_UID_SIZE];
 
-    answer->found = ask_engine(docker, answer, &engine) == 0 ||
-                    cb_container_files_look_up(docker->root_fd, question->id, question->cgroup,
-                                               &answer->text, &files) == 0;
+    memcpy(answer->id, question->id, sizeof(answer->id));
+    if (!answer->found) {
+        uint64_t begin_ns = cb_clock_boot_ns();
+        uint64_t end_ns;
+
+        answer->found = cb_container_files_look_up(docker->root_fd, question->id, question->cgroup,
+                                                   &answer->text, &err) == 0;
+        end_ns = cb_clock_boot_ns();
+        docker->files_again_ns = end_ns + FILES_SHARE * (end_ns - begin_ns);
+    }
     if (cb_cgroup_id_pod(question->cgroup, uid)) {
         cb_container_text_add_label(&answer->text, "io.kubernetes.pod.uid", uid);
         answer->found = true;
     }
     if (!answer->found)
         cb_log_limited(&docker->limit, 60 * CB_NS_PER_S, CB_LOG_DEBUG,
-                       "container %.12s: no name: %s; %s", answer->id, engine.text, files.text);
+                       "container %.12s: no name: %s", answer->id, err.text);
+    put_answer(docker, answer);
+}
+
+static void finish_asking(struct cb_docker *docker, CURLcode code)
+{
+    struct cb_docker_answer answer = {0};
+    struct cb_err err = {0};
+    long status = 0;
+    int r;
+
+    (void)curl_easy_getinfo(docker->ask, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_multi_remove_handle(docker->multi, docker->ask);
+    docker->asking = false;
+    if (code == CURLE_OPERATION_TIMEDOUT) /* it hangs: not once for each container */
+        docker->engine_again_ns = cb_clock_boot_ns() + RETRY_NS;
+    if (code != CURLE_OK)
+        r = cb_err_set(&err, ECONNREFUSED, "no answer: %s", curl_easy_strerror(code));
+    else if (status != 200 || !docker->reply.text)
+        r = cb_err_set(&err, ENOENT, "it answers %ld", status);
+    else
+        r = cb_container_text_docker(docker->reply.text, docker->reply.size, &answer.text, &err);
+    if (r < 0)
+        cb_log_limited(&docker->limit, 60 * CB_NS_PER_S, CB_LOG_DEBUG, "container %.12s, %s: %s",
+                       docker->question.id, docker->socket, err.text);
+    free(docker->reply.text);
+    docker->reply = (struct reply){0};
+    answer.found = r == 0;
+    finish(docker, &answer);
 }
 
 static bool put_question(struct cb_docker *docker, const char *id, const char *cgroup)
@@ -205,11 +228,8 @@ static void take_line(struct cb_docker *docker)
     char id[CB_CONTAINER_ID_SIZE];
 
     docker->events_since = time(NULL); /* the engine's clock is ours; once too often does no harm */
-    if (!docker->line_too_long && cb_docker_parse_rename(docker->line, docker->n_line, id)) {
-        (void)pthread_mutex_lock(&docker->lock);
+    if (!docker->line_too_long && cb_docker_parse_rename(docker->line, docker->n_line, id))
         (void)put_question(docker, id, "");
-        (void)pthread_mutex_unlock(&docker->lock);
-    }
     docker->n_line = 0;
     docker->line_too_long = false;
 }
@@ -257,91 +277,107 @@ static void start_events(struct cb_docker *docker)
     stop_events(docker);
 }
 
-/* Keep the stream going. Returns when to look after it again, in milliseconds. */
-static int follow_events(struct cb_docker *docker)
-{
-    uint64_t now_ns = cb_clock_boot_ns();
-    int running = 0;
-    int left = 0;
+/* ---- what is to do ---- */
 
-    if (!docker->socket[0])
-        return WAIT_MS;
-    if (!docker->events && now_ns >= docker->events_again_ns)
-        start_events(docker);
-    if (!docker->events)
-        return (int)((docker->events_again_ns - now_ns) / 1000000) + 1;
-    (void)curl_multi_perform(docker->multi, &running);
-    for (const CURLMsg *m; (m = curl_multi_info_read(docker->multi, &left));)
-        if (m->msg == CURLMSG_DONE) {
-            stop_events(docker);
-            return (int)(RETRY_NS / 1000000);
-        }
-    return WAIT_MS;
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known)
+{
+    const struct cb_docker *docker = context;
+    struct epoll_event event = {.data.fd = fd};
+
+    (void)easy;
+    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+    if (what == CURL_POLL_REMOVE)
+        (void)epoll_ctl(docker->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    else if (epoll_ctl(docker->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) == 0)
+        (void)curl_multi_assign(docker->multi, fd, context); /* known from now on */
+    return 0;
 }
 
-/* ---- the thread ---- */
-
-static void put_answer(struct cb_docker *docker, struct cb_docker_answer *answer)
-{
-    const uint64_t one = 1;
-
-    if (docker->n_answers == docker->room_answers) {
-        size_t room = docker->room_answers ? docker->room_answers * 2 : 16;
-        struct cb_docker_answer *more = realloc(docker->answers, room * sizeof(*more));
-
-        if (!more) {
-            cb_docker_answer_fini(answer);
-            return;
-        }
-        docker->answers = more;
-        docker->room_answers = room;
-    }
-    docker->answers[docker->n_answers++] = *answer;
-    (void)!write(docker->event_fd, &one, sizeof(one)); /* full: it is readable anyway */
-}
-
-static bool take_question(struct cb_docker *docker, struct question *ret_question, bool *ret_stop)
-{
-    bool any;
-
-    (void)pthread_mutex_lock(&docker->lock);
-    *ret_stop = docker->stop;
-    any = docker->n_questions > 0;
-    if (any) {
-        *ret_question = docker->questions[docker->first];
-        docker->first = (docker->first + 1) % QUESTIONS;
-        docker->n_questions--;
-    }
-    (void)pthread_mutex_unlock(&docker->lock);
-    return any;
-}
-
-static void *work(void *context)
+static int on_timeout(CURLM *multi, long timeout_ms, void *context)
 {
     struct cb_docker *docker = context;
 
-    for (;;) {
-        int wait_ms = follow_events(docker);
-        struct cb_docker_answer answer = {0};
-        struct question question;
-        bool stop;
+    (void)multi;
+    docker->curl_ns = timeout_ms < 0 ? 0 : cb_clock_boot_ns() + (uint64_t)timeout_ms * 1000000;
+    return 0;
+}
 
-        if (!take_question(docker, &question, &stop)) {
-            if (stop)
-                break;
-            (void)curl_multi_poll(docker->multi, NULL, 0, wait_ms, NULL);
-            continue;
-        }
-        if (stop)
-            break;
-        memcpy(answer.id, question.id, sizeof(answer.id));
-        look_up(docker, &question, &answer);
-        (void)pthread_mutex_lock(&docker->lock);
-        put_answer(docker, &answer);
-        (void)pthread_mutex_unlock(&docker->lock);
+/* The timer goes off when the next thing is due. */
+static void set_timer(struct cb_docker *docker)
+{
+    struct itimerspec spec = {0};
+    uint64_t due_ns = docker->curl_ns ? docker->curl_ns : UINT64_MAX;
+
+    if (docker->socket[0] && !docker->events && docker->events_again_ns < due_ns)
+        due_ns = docker->events_again_ns;
+    if (docker->n_questions > 0 && !docker->asking && docker->files_again_ns < due_ns)
+        due_ns = docker->files_again_ns;
+    if (due_ns == 0)
+        due_ns = 1; /* the past, but not "never" */
+    if (due_ns != UINT64_MAX) {
+        spec.it_value.tv_sec = (time_t)(due_ns / CB_NS_PER_S);
+        spec.it_value.tv_nsec = (long)(due_ns % CB_NS_PER_S);
     }
-    stop_events(docker);
-    return NULL;
+    (void)timerfd_settime(docker->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+}
+
+static void take_done(struct cb_docker *docker)
+{
+    int left = 0;
+
+    for (const CURLMsg *m; (m = curl_multi_info_read(docker->multi, &left));) {
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        if (m->easy_handle == docker->ask)
+            finish_asking(docker, m->data.result);
+        else
+            stop_events(docker);
+    }
+}
+
+/* One question at a time, and from files not faster than they may be read. */
+static void next_question(struct cb_docker *docker)
+{
+    struct cb_docker_answer answer = {0};
+
+    if (docker->asking || docker->n_questions == 0 || cb_clock_boot_ns() < docker->files_again_ns)
+        return;
+    docker->question = docker->questions[docker->first];
+    docker->first = (docker->first + 1) % QUESTIONS;
+    docker->n_questions--;
+    if (!ask_engine(docker))
+        finish(docker, &answer);
+}
+
+static void work(struct cb_docker *docker)
+{
+    struct epoll_event events[4];
+    uint64_t expirations;
+    int running;
+    int n = epoll_wait(docker->epoll_fd, events, sizeof(events) / sizeof(events[0]), 0);
+
+    if (n <= 0)
+        return;
+    for (int i = 0; i < n; i++) {
+        uint32_t ready = events[i].events;
+        int mask = (ready & EPOLLIN ? CURL_CSELECT_IN : 0) |
+                   (ready & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                   (ready & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+
+        if (events[i].data.fd == docker->timer_fd)
+            (void)!read(docker->timer_fd, &expirations, sizeof(expirations)); /* set anew below */
+        else
+            (void)curl_multi_socket_action(docker->multi, events[i].data.fd, mask, &running);
+    }
+    if (docker->curl_ns && cb_clock_boot_ns() >= docker->curl_ns) {
+        docker->curl_ns = 0;
+        (void)curl_multi_socket_action(docker->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    take_done(docker);
+    if (docker->socket[0] && !docker->events && cb_clock_boot_ns() >= docker->events_again_ns)
+        start_events(docker);
+    next_question(docker);
+    set_timer(docker);
 }
 
 /* ---- the caller's side ---- */
@@ -363,6 +399,32 @@ static int parse_host(struct cb_docker *docker, const char *host, struct cb_err 
     return 0;
 }
 
+static int open_descriptors(struct cb_docker *docker, struct cb_err *err)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    docker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    docker->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    event.data.fd = docker->timer_fd;
+    if (docker->epoll_fd < 0 || docker->timer_fd < 0 ||
+        epoll_ctl(docker->epoll_fd, EPOLL_CTL_ADD, docker->timer_fd, &event) < 0)
+        return cb_err_set(err, errno, "no descriptors for asking after containers: %s",
+                          strerror(errno));
+    return 0;
+}
+
+static int open_curl(struct cb_docker *docker, struct cb_err *err)
+{
+    docker->multi = curl_multi_init();
+    if (docker->multi &&
+        curl_multi_setopt(docker->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+        curl_multi_setopt(docker->multi, CURLMOPT_SOCKETDATA, docker) == CURLM_OK &&
+        curl_multi_setopt(docker->multi, CURLMOPT_TIMERFUNCTION, on_timeout) == CURLM_OK &&
+        curl_multi_setopt(docker->multi, CURLMOPT_TIMERDATA, docker) == CURLM_OK)
+        return 0;
+    return cb_err_set(err, ENOMEM, "out of memory");
+}
+
 int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker, struct cb_err *err)
 {
     struct cb_docker *docker = calloc(1, sizeof(*docker));
@@ -371,86 +433,70 @@ int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,
     if (!docker)
         return cb_err_set(err, ENOMEM, "out of memory");
     docker->root_fd = root_fd;
-    docker->event_fd = -1;
-    (void)pthread_mutex_init(&docker->lock, NULL);
+    docker->epoll_fd = docker->timer_fd = -1;
     docker->events_since = time(NULL);
-    docker->multi = curl_multi_init();
     docker->questions = calloc(QUESTIONS, sizeof(*docker->questions));
-    r = docker->multi && docker->questions ? parse_host(docker, host, err)
-                                           : cb_err_set(err, ENOMEM, "out of memory");
-    if (r == 0) {
-        docker->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (docker->event_fd < 0)
-            r = cb_err_set(err, errno, "eventfd: %s", strerror(errno));
-    }
-    if (r == 0) {
-        r = -pthread_create(&docker->thread, NULL, work, docker);
-        docker->started = r == 0;
-        if (r < 0)
-            r = cb_err_set(err, -r, "cannot start a thread: %s", strerror(-r));
-    }
-    if (r < 0)
+    r = docker->questions ? parse_host(docker, host, err)
+                          : cb_err_set(err, ENOMEM, "out of memory");
+    if (r == 0)
+        r = open_descriptors(docker, err);
+    if (r == 0)
+        r = open_curl(docker, err);
+    if (r < 0) {
         (void)cb_docker_close(docker);
-    else
-        *ret_docker = docker;
-    return r;
+        return r;
+    }
+    set_timer(docker);
+    *ret_docker = docker;
+    return 0;
 }
 
 struct cb_docker *cb_docker_close(struct cb_docker *docker)
 {
     if (!docker)
         return NULL;
-    if (docker->started) {
-        (void)pthread_mutex_lock(&docker->lock);
-        docker->stop = true;
-        (void)pthread_mutex_unlock(&docker->lock);
-        (void)curl_multi_wakeup(docker->multi);
-        (void)pthread_join(docker->thread, NULL);
-    }
-    if (docker->curl)
-        curl_easy_cleanup(docker->curl);
+    stop_events(docker);
+    if (docker->asking)
+        (void)curl_multi_remove_handle(docker->multi, docker->ask);
+    if (docker->ask)
+        curl_easy_cleanup(docker->ask);
     if (docker->multi)
         (void)curl_multi_cleanup(docker->multi);
-    if (docker->event_fd >= 0)
-        (void)close(docker->event_fd);
+    if (docker->timer_fd >= 0)
+        (void)close(docker->timer_fd);
+    if (docker->epoll_fd >= 0)
+        (void)close(docker->epoll_fd);
     for (size_t i = docker->next_answer; i < docker->n_answers; i++)
         cb_docker_answer_fini(&docker->answers[i]);
+    free(docker->reply.text);
     free(docker->answers);
     free(docker->questions);
-    (void)pthread_mutex_destroy(&docker->lock);
     free(docker);
     return NULL;
 }
 
 bool cb_docker_ask(struct cb_docker *docker, const char *id, const char *cgroup)
 {
-    bool room;
+    bool room = put_question(docker, id, cgroup);
 
-    (void)pthread_mutex_lock(&docker->lock);
-    room = put_question(docker, id, cgroup);
-    (void)pthread_mutex_unlock(&docker->lock);
-    (void)curl_multi_wakeup(docker->multi);
+    if (room && !docker->asking)
+        set_timer(docker);
     return room;
 }
 
 int cb_docker_fd(const struct cb_docker *docker)
 {
-    return docker->event_fd;
+    return docker->epoll_fd;
 }
 
 bool cb_docker_take(struct cb_docker *docker, struct cb_docker_answer *ret_answer)
 {
-    uint64_t count;
-    bool any;
-
-    (void)pthread_mutex_lock(&docker->lock);
-    any = docker->next_answer < docker->n_answers;
-    if (any) {
-        *ret_answer = docker->answers[docker->next_answer++];
-    } else {
-        docker->n_answers = docker->next_answer = 0;
-        (void)!read(docker->event_fd, &count, sizeof(count)); /* empty: nothing to clear */
+    if (docker->next_answer == docker->n_answers)
+        work(docker);
+    if (docker->next_answer == docker->n_answers) {
+        docker->next_answer = docker->n_answers = 0;
+        return false;
     }
-    (void)pthread_mutex_unlock(&docker->lock);
-    return any;
+    *ret_answer = docker->answers[docker->next_answer++];
+    return true;
 }
