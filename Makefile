@@ -19,8 +19,8 @@ VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 B := build/$(VARIANT)
 BIN := $(if $(filter gcc,$(VARIANT)),build/bin,$(B)/bin)
 
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
-	-Wpointer-arith -Wformat=2 -Wvla -Wwrite-strings -Wundef -Wcast-qual
+WARN := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wformat=2 -Wvla -Wwrite-strings -Wundef -Wcast-qual
 PKGS := libmongoc-1.0 libbson-1.0 libzmq libcurl sqlite3 libmicrohttpd jansson libcap-ng \
 	libseccomp libzstd zlib
 # -isystem: warnings are about our code, not about the libraries' headers
