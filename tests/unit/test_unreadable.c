@@ -32,7 +32,7 @@ static void every_gap_counts_and_every_name_is_there_once(void **state)
 static void names_beyond_the_limit_are_counted_only(void **state)
 {
     struct cb_frame_gap gaps[CB_UNREADABLE_NAMES + 5];
-    char names[CB_UNREADABLE_NAMES + 5][16];
+    char names[CB_UNREADABLE_NAMES + 5][32];
     struct cb_frame frame = {.n_gaps = CB_UNREADABLE_NAMES + 5, .gaps = gaps};
     struct cb_unreadable seen;
 
