@@ -258,15 +258,19 @@ static uint64_t read_clock(struct lab *lab, struct cb_count *count, struct cb_co
  * ran since the last reading (count_bpf.h): a round in which both ways do not agree is repeated,
  * but only if such a switch was in it. A machine that shows all of them has one try. */
 #define SLICE_NS 2e6
+#define MOST_MISSED 0.1 /* however many */
 #define MAX_ROUNDS 12
 
 static bool is_within(uint64_t a, uint64_t b, double ratio, uint64_t missed_switches)
 {
     double difference = (double)a - (double)b;
+    double allowed = SLICE_NS * (double)missed_switches;
 
     if (difference < 0)
         difference = -difference;
-    return difference <= ratio * (double)b + SLICE_NS * (double)missed_switches;
+    if (allowed > MOST_MISSED * (double)b)
+        allowed = MOST_MISSED * (double)b;
+    return difference <= ratio * (double)b + allowed;
 }
 
 /* Whether the round told something; it fails when there is no reason to repeat it. */
