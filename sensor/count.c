@@ -249,9 +249,11 @@ int cb_count_target_move(struct cb_count *count, struct cb_count_target *target,
     r = cb_bpf_target_open(count->bpf, cgroup_fd, &target->bpf, err);
     if (r < 0)
         return r;
-    /* nothing between the two: what runs now is in the one or in the other; times are of no use */
+    /* what runs now is perf's until here and BPF's from here on; without the flush BPF would not
+     * know it before it is switched or the next tick begins; times are of no use */
     (void)!cb_perf_target_read(count->perf, target->perf, 0, carried, carried + counts,
                                carried + counts + times, NULL);
+    (void)!cb_bpf_flush(count->bpf, NULL);
     target->perf = cb_perf_target_close(count->perf, target->perf);
     target->carried = cb_take(carried);
     return 0;

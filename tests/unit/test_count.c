@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -530,6 +531,83 @@ static void a_new_cgroup_inherits_nothing_from_an_old_one(void **state)
     count = cb_count_close(count);
 }
 
+/* ---- retreat ---- */
+
+/* Nobody else runs on its CPU: no switch brings in what it ran. */
+static void run_first(pid_t pid)
+{
+    const struct sched_param first = {.sched_priority = 1};
+
+    (void)sched_setscheduler(pid, SCHED_FIFO, &first);
+}
+
+static uint64_t cpu_time_ns(pid_t pid)
+{
+    struct timespec time = {0};
+    clockid_t clock;
+
+    assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &time), 0);
+    return (uint64_t)time.tv_sec * CB_NS_PER_S + (uint64_t)time.tv_nsec;
+}
+
+/* What of the CPU time of a process is not counted when its cgroup is moved while it runs. */
+static int64_t uncounted_by_a_move(struct lab *lab, struct cb_count *count, int box, pid_t pid)
+{
+    struct cb_count_target *target = target_open(count, box);
+    uint64_t ran_ns, counted_ns, enabled;
+    struct cb_err err = {0};
+    char why[256];
+
+    ran_ns = cpu_time_ns(pid);
+    (void)read_clock(lab, count, target, &enabled);
+    spin_ms(20);
+    assert_int_equal(cb_count_retreat(count, why, sizeof(why)), CB_COUNT_BY_BPF);
+    if (cb_count_target_move(count, target, box, &err) < 0)
+        fail_msg("%s", err.text);
+    spin_ms(400);
+    counted_ns = read_clock(lab, count, target, &enabled);
+    ran_ns = cpu_time_ns(pid) - ran_ns;
+    print_message("%.3f ms of %.3f ms, switches not shown: %" PRIu64 "\n", (double)counted_ns / 1e6,
+                  (double)ran_ns / 1e6, cb_count_missed_switches(count));
+    target = cb_count_target_close(count, target);
+    return (int64_t)ran_ns - (int64_t)counted_ns;
+}
+
+static void what_runs_during_the_retreat_to_bpf_is_counted(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *count;
+    bool told = false;
+    int box, gate[2];
+    pid_t pid;
+
+    need(lab);
+    count = count_open(lab, "bpf"); /* or it is skipped */
+    count = cb_count_close(count);
+    box = box_make(lab, "box");
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(box, gate);
+    wait_for_place(box, 1);
+    run_first(pid);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    for (int round = 0; !told; round++) {
+        int64_t uncounted_ns;
+
+        count = count_open(lab, "auto");
+        uncounted_ns = uncounted_by_a_move(lab, count, box, pid);
+        told =
+            cb_count_missed_switches(count) == 0 || round == MAX_ROUNDS || uncounted_ns < 100000000;
+        if (told)
+            assert_in_range(uncounted_ns + 100000000, 0, 200000000);
+        count = cb_count_close(count);
+    }
+    stop(pid);
+    (void)close(box);
+    box_remove(lab, "box");
+}
+
 /* ---- choosing ---- */
 
 static void check_choice(struct lab *lab, size_t n_targets, uint64_t max_fds, bool bpf,
@@ -592,6 +670,7 @@ int main(void)
         in_lab(what_lies_below_a_cgroup_is_part_of_it),
         in_lab(what_ran_until_the_end_is_read_after_it),
         in_lab(a_new_cgroup_inherits_nothing_from_an_old_one),
+        in_lab(what_runs_during_the_retreat_to_bpf_is_counted),
         in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
         in_lab(an_unknown_way_is_refused),
     };
