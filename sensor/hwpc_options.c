@@ -11,6 +11,7 @@
 
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/parse.h"
 #include "sensor/fsread.h"
 #include "sensor/options.h"
 
@@ -358,6 +359,15 @@ static const char *missing_parameter(const struct cb_hwpc_options *o)
     }
 }
 
+/* A name of a service is one, too. getaddrinfo(3) takes the last 16 bits of a larger number. */
+static bool is_port(const char *text)
+{
+    uint64_t number;
+
+    return text[strspn(text, "0123456789")] != '\0' ||
+           (cb_parse_u64(text, &number) == 0 && number >= 1 && number <= 65535);
+}
+
 int cb_hwpc_options_check(const struct cb_hwpc_options *o, bool with_formula, struct cb_err *err)
 {
     const char *missing = missing_parameter(o);
@@ -377,6 +387,8 @@ int cb_hwpc_options_check(const struct cb_hwpc_options *o, bool with_formula, st
         r = check_groups(&o->cgroups, err);
     if (r == 0 && missing)
         r = cb_err_set(err, EINVAL, "%s", missing);
+    if (r == 0 && o->storage == CB_HWPC_SOCKET && !is_port(o->port))
+        r = cb_err_set(err, EINVAL, "-P '%.40s' is no port: 1 to 65535", o->port);
     if (r == 0 && o->storage == CB_HWPC_UNSET && !with_formula)
         r = cb_err_set(err, EINVAL,
                        "nowhere to write: give -r null, csv, socket or mongodb (or --formula)");

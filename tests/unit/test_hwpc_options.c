@@ -162,6 +162,8 @@ static void says_what_is_wrong_and_what_to_do(void **state)
         {"-s a -e A -r csv", "-r csv", "-U DIRECTORY"},
         {"-s a -e A -r csv -U d -P 1", "-P", "'csv'"},
         {"-s a -e A -r socket -U h", "-r socket", "-P PORT"},
+        {"-s a -e A -r socket -U h -P 65536", "'65536'", "1 to 65535"},
+        {"-s a -e A -r socket -U h -P 0", "'0'", "1 to 65535"},
         {"-s a -e A -r mongodb -U u -D d", "-r mongodb", "-C COLLECTION"},
         {"-s a -e A -r ftp", "'ftp'", "csv, socket or mongodb"},
         {"-f 0 -s a -e A -r null", "-f", "from 1"},
