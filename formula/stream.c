@@ -158,19 +158,30 @@ static int take_usage(void *context, const struct cb_store_usage *usage, struct 
     return 0;
 }
 
-/* A damaged row is logged and passed over: waiting does not cure it. */
+static void tell_damaged(struct cb_stream *stream, const struct cb_store_frame *frame,
+                         const char *what, const struct cb_err *err)
+{
+    cb_log_limited(&stream->damaged, LOG_EVERY_NS, CB_LOG_ERR,
+                   "%s: %s of frame %lld is damaged, going on without it: %s", stream->o.ops->name,
+                   what, (long long)frame->id, err->text);
+}
+
+/* A damaged row is logged and passed over: waiting does not cure it. The energy goes on without
+ * what else its containers used. */
 static int unpack(struct cb_stream *stream, const struct cb_store_frame *frame, struct cb_err *err)
 {
     int r = cb_result_unpack(frame->result, frame->result_size, &stream->result, err);
 
     stream->has_usage = false;
-    if (r == 0)
-        r = cb_store_usage_of_frame(stream->store, frame->id, take_usage, stream, err);
     if (r == -EBADMSG)
-        cb_log_limited(&stream->damaged, LOG_EVERY_NS, CB_LOG_ERR,
-                       "%s: frame %lld is damaged, going on without it: %s", stream->o.ops->name,
-                       (long long)frame->id, err->text);
-    return r;
+        tell_damaged(stream, frame, "the energy", err);
+    if (r < 0)
+        return r;
+    r = cb_store_usage_of_frame(stream->store, frame->id, take_usage, stream, err);
+    if (r != -EBADMSG)
+        return r;
+    tell_damaged(stream, frame, "the usage", err);
+    return 0;
 }
 
 static bool is_full(const struct cb_stream *stream)

@@ -329,6 +329,29 @@ static void what_is_refused_for_good_is_kept_aside_with_the_reason(void **state)
     stop_stream(stream, &notify);
 }
 
+static void energy_comes_whole_where_the_usage_beside_it_is_damaged(void **state)
+{
+    struct store_fixture *f = *state;
+    uint64_t uj = put_frames(f, "one", 0, 30);
+    struct cb_store_start row = start_of(f, "one");
+    const struct cb_store_usage damaged = {.frame = 15,
+                                           .start = row.id,
+                                           .boot = row.boot,
+                                           .t0_ns = 51 * SECOND,
+                                           .t1_ns = 52 * SECOND,
+                                           .wall_ns = FIXTURE_WALL_OFFSET + 52 * SECOND,
+                                           .names = "memory_bytes",
+                                           .bytes = (const uint8_t *)"\xff",
+                                           .size = 1};
+    struct cb_notify notify;
+    struct cb_stream *stream;
+
+    assert_int_equal(cb_store_put_usage(f->store, &damaged, 1, NULL), 0);
+    stream = start_stream(f, &notify);
+    until_taken("one", uj);
+    stop_stream(stream, &notify);
+}
+
 static void a_place_is_given_back_over_restarts(void **state)
 {
     struct store_fixture *f = *state;
@@ -392,6 +415,7 @@ int main(void)
         TEST(an_outage_is_waited_for_over_restarts),
         TEST(a_kill_after_the_other_store_took_the_rows_repeats_them_as_they_were),
         TEST(what_is_refused_for_good_is_kept_aside_with_the_reason),
+        TEST(energy_comes_whole_where_the_usage_beside_it_is_damaged),
         TEST(a_place_is_given_back_over_restarts),
         TEST(frames_that_wait_are_kept_and_counted),
         TEST(a_bad_option_is_refused_before_anything_runs),
