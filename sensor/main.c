@@ -484,6 +484,8 @@ static int open_all(struct sensor *s, struct cb_err *err)
         return r;
     raise_urgency();
     r = drop_rights(s, err);
+    if (r == 0 && link)
+        r = cb_state_check(&s->state, s->options.state_dir, err);
     if (r == 0)
         r = open_docker(s, err);
     if (r == 0)

@@ -89,6 +89,20 @@ int cb_state_lock(struct cb_state *state, const char *path, struct cb_err *err)
     return state->spool_fd < 0 ? refuse(err, errno, path) : 0;
 }
 
+int cb_state_check(const struct cb_state *state, const char *path, struct cb_err *err)
+{
+    struct stat st = {0};
+
+    if (faccessat(state->spool_fd, ".", W_OK | X_OK, AT_EACCESS) == 0)
+        return 0;
+    if (errno != EACCES || fstat(state->spool_fd, &st) < 0)
+        return refuse(err, errno, path);
+    return cb_err_set(err, EACCES,
+                      "'%s/" SPOOL "' cannot be written: it belongs to user %u; run as that user, "
+                      "give it to user %u (chown -R), or choose another with --state-dir",
+                      path, (unsigned)st.st_uid, (unsigned)geteuid());
+}
+
 void cb_state_close(struct cb_state *state)
 {
     if (state->spool_fd >= 0)

@@ -24,6 +24,11 @@ int cb_state_open(struct cb_state *state, const char *path, struct cb_err *err) 
 /* Lock it and open spool/. -EBUSY: another sensor has it. */
 int cb_state_lock(struct cb_state *state, const char *path, struct cb_err *err) cb_must_check;
 
+/* To be asked once capabilities are given up: can frames be spooled by who we are then? -EACCES: it
+ * belongs to another user, which root without capabilities may not override; -EROFS and others. */
+int cb_state_check(const struct cb_state *state, const char *path,
+                   struct cb_err *err) cb_must_check;
+
 void cb_state_close(struct cb_state *state);
 
 #endif
