@@ -19,6 +19,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/log.h"
+#include "lib/parse.h"
 
 #define BACKLOG 128
 #define EVENTS 64
@@ -52,11 +53,13 @@ static int split_address(const char *address, char *host, size_t size, const cha
 {
     const char *colon = strrchr(address, ':');
     const char *from = address;
+    uint64_t port;
     size_t n;
 
     (void)snprintf(host, size, "127.0.0.1");
     *ret_port = colon ? colon + 1 : address;
-    if (!**ret_port || strspn(*ret_port, "0123456789") != strlen(*ret_port))
+    /* getaddrinfo() would take 99999 for 34463 */
+    if (cb_parse_u64(*ret_port, &port) < 0 || port > UINT16_MAX)
         return -EINVAL;
     if (!colon)
         return 0;

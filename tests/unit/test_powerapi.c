@@ -20,6 +20,7 @@
 #include "formula/ingest.h"
 #include "formula/powerapi.h"
 #include "formula/powerapi_lines.h"
+#include "formula/powerapi_tcp.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "tests/support/store_fixture.h"
@@ -403,6 +404,29 @@ static void a_pipe_may_bring_the_first_byte_alone(void **state)
     assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
+static void an_address_is_one_or_is_refused(void **state)
+{
+    static const char *const wrong[] = {"",
+                                        "99999",
+                                        "127.0.0.1:99999",
+                                        "127.0.0.1:",
+                                        ":9080",
+                                        "127.0.0.1:-1",
+                                        "127.0.0.1:9o80",
+                                        "[::1]",
+                                        "65536000",
+                                        "18446744073709551616"};
+    struct cb_powerapi_tcp *tcp = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(cb_powerapi_tcp_listen(wrong[i], NULL, &tcp, NULL), -EINVAL);
+    assert_null(tcp);
+    assert_int_equal(cb_powerapi_tcp_listen("0", NULL, &tcp, NULL), 0);
+    assert_true(cb_powerapi_tcp_is_loopback(tcp));
+    tcp = cb_powerapi_tcp_stop(tcp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +442,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_clock_that_was_wrong_begins_a_new_boot, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sensor_speaks_through_one_input_and_has_a_name, setup,
                                         teardown),
+        cmocka_unit_test(an_address_is_one_or_is_refused),
         cmocka_unit_test(a_pipe_may_bring_the_first_byte_alone),
     };
 
