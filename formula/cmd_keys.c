@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "formula/cmd.h"
+#include "formula/cmd_options.h"
 #include "formula/known.h"
-#include "lib/defaults.h"
 #include "lib/err.h"
 #include "lib/keys.h"
 
@@ -16,18 +16,8 @@ struct config {
 };
 
 static const struct cb_opt options[] = {
-    {.key = "state-dir",
-     .type = CB_OPT_STRING,
-     .offset = offsetof(struct config, state_dir),
-     .def = CB_DEFAULT_FORMULA_STATE,
-     .arg = "DIR",
-     .env = "CBFORMULA_STATE_DIR",
-     .help = "the server's directory"},
-    {.key = "help",
-     .short_key = 'h',
-     .type = CB_OPT_BOOL,
-     .offset = offsetof(struct config, help),
-     .help = "this text"},
+    CB_CMD_STATE_DIR(struct config),
+    CB_CMD_HELP(struct config),
     {.key = NULL},
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formula/cmd.h"
+#include "formula/cmd_options.h"
 #include "lib/err.h"
 #include "lib/schema.h"
 
@@ -18,11 +19,7 @@ static const struct cb_opt options[] = {
      .type = CB_OPT_BOOL,
      .offset = offsetof(struct config, markdown),
      .help = "as docs/metrics.md instead of tab-separated lines"},
-    {.key = "help",
-     .short_key = 'h',
-     .type = CB_OPT_BOOL,
-     .offset = offsetof(struct config, help),
-     .help = "this text"},
+    CB_CMD_HELP(struct config),
     {.key = NULL},
 };
 
