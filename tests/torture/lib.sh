@@ -7,6 +7,9 @@ RANDOM=$((SEED % 32768))
 TOOLS=$TOP/build/gcc/tests/torture
 HUB=10.77.0.1
 formula_url=http://127.0.0.1:9771
+mongodb_url=mongodb://127.0.0.1:27017/cbwatts
+influxdb_url=http://127.0.0.1:8086
+RESOLUTION=5 # seconds of a row there
 SMALL=synthetic-1   # its spool is on a disk that is full at times
 DAMAGED=synthetic-2 # its link goes through bad_wire.py
 mkdir -p "$T"/{go,loop,pid,pause,clock,ledger,log,pending,state}
@@ -105,13 +108,49 @@ step() { echo "$2" >"$T/clock/$1"; } # NAME SECONDS: its wall clock from now on
 
 run_formula() {
   exec env LD_PRELOAD="$TOOLS/clockstep.so" CLOCKSTEP="$T/clock/formula" "$BIN/cbformula" \
-    --state-dir "$T/store/formula" --listen "tcp://$HUB:9770" --http "${formula_url#http://}"
+    --state-dir "$T/store/formula" --listen "tcp://$HUB:9770" --http "${formula_url#http://}" \
+    --mongodb "$mongodb_url" --mongodb-resolution ${RESOLUTION}s \
+    --influxdb "$influxdb_url" --influxdb-resolution ${RESOLUTION}s
 }
 start_formula() {
   supervise formula run_formula
   wait_for 30 answers
 }
 answers() { curl -sf --max-time 2 "$formula_url/healthz" >/dev/null; }
+
+# Other stores: what they keep is on the disk that is never filled
+
+run_mongodb() {
+  [ -z "$FERRETDB" ] || exec "$FERRETDB" 127.0.0.1:27017 "$T/mongodb"
+  exec mongod --bind_ip 127.0.0.1 --port 27017 --dbpath "$T/mongodb"
+}
+run_influxdb() { exec influxd -config "$T/influxdb.conf"; }
+start_stores() {
+  mkdir "$T/mongodb"
+  # no limits: containers come and go by the ten thousand
+  cat >"$T/influxdb.conf" <<END
+reporting-disabled = true
+bind-address = "127.0.0.1:8088"
+[meta]
+dir = "$T/influxdb/meta"
+[data]
+dir = "$T/influxdb/data"
+wal-dir = "$T/influxdb/wal"
+max-series-per-database = 0
+max-values-per-tag = 0
+[http]
+bind-address = "${influxdb_url#http://}"
+log-enabled = false
+END
+  supervise mongodb run_mongodb
+  supervise influxdb run_influxdb
+  wait_for 30 port_in_use 27017 && wait_for 30 curl -sf --max-time 2 "$influxdb_url/ping"
+}
+# both have taken every frame there is
+stores_done() {
+  [ "$(curl -sf --max-time 10 "$formula_url/metrics" |
+    awk 'index($1, "cb_stream_waiting_frames{") == 1 { n++; s += $2 } END { print n, s }')" = "2 0" ]
+}
 
 # I NAME: every name has its own, or two would claim one boot
 seed_of() {

@@ -62,18 +62,18 @@ def lag(path, names):
     print(f"{worst[0]:.2f} {worst[1]}")
 
 
-def rate_of(rows, polls):
-    """(seconds of frames after the last stall of a second, seconds they took)."""
+def rate_of(rows, polls, least):
+    """(seconds of frames, seconds they took): after the last stall of a second that left at least so
+    many, or from the first row where that lags so much. None: never caught up."""
+    seconds = 0, 1
     stalls = [i for i in range(1, len(rows)) if rows[i][2] > rows[i - 1][2] and rows[i][0] - since(rows, i - 1) > 1]
-    if not stalls:
-        return 0, 1
-    stalled = stalls[-1]
-    before = rows[stalled - 1]
-    begin = max(at for at in polls if at < rows[stalled][0])
-    for at, _, t1 in rows[stalled:]:
-        if at - t1 < 1.5:
-            return t1 - before[2], at - begin
-    return None
+    for stalled in reversed([0, *stalls]):
+        before = rows[max(stalled - 1, 0)]
+        begin = max((at for at in polls if at < rows[stalled][0]), default=rows[0][0])
+        seconds = next(((t1 - before[2], at - begin) for at, _, t1 in rows[stalled:] if at - t1 < 1.5), None)
+        if seconds and seconds[0] >= least:
+            break
+    return seconds
 
 
 def since(rows, i):
@@ -86,7 +86,7 @@ def since(rows, i):
 def rate(path, least, name, *but):
     have = read(path)
     polls = sorted(at for rows in have.values() for at, _, _ in rows)
-    rates = {n: rate_of(r, polls) for n, r in have.items() if n not in ("-", *but) and name in ("all", n)}
+    rates = {n: rate_of(r, polls, float(least)) for n, r in have.items() if n not in ("-", *but) and name in ("all", n)}
     missing = [n for n, r in rates.items() if r is None]
     stalled = {n: r for n, r in rates.items() if r and r[0] >= float(least)}
     if missing or not stalled:
