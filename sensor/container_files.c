@@ -3,11 +3,13 @@
 #include "sensor/container_files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/err.h"
 #include "lib/parse.h"
@@ -19,11 +21,27 @@
 
 enum form { DOCKER, STORAGE, OCI };
 
+/* Users own the directories of their containers and can put a pipe there, which would be waited for,
+ * or a link to a device: it is looked at first, and then that very file is opened. */
+static int read_file(int root_fd, const char *path, char **ret_text)
+{
+    cb_auto_close int fd = openat(root_fd, path, O_PATH | O_CLOEXEC);
+    char self[40];
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    return cb_fsread_all(AT_FDCWD, self, FILE_MAX, ret_text, NULL);
+}
+
 static int try_file(int root_fd, const char *path, enum form form, const char *id,
                     struct cb_container_text *ret_text)
 {
     cb_auto_free char *text = NULL;
-    int r = cb_fsread_all(root_fd, path, FILE_MAX, &text, NULL);
+    int r = read_file(root_fd, path, &text);
 
     if (r < 0)
         return r;

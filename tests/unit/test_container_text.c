@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -220,6 +221,22 @@ static void finds_a_container_in_every_runtimes_place(void **state)
     }
 }
 
+/* Users own the directories of their containers: a pipe there would hold the sensor up for ever,
+ * and a device may do something when it is opened. */
+static void what_is_no_file_is_not_opened(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_container_text text = {0};
+    int fds = count_open_fds();
+
+    fake_root_put(root, "var/lib/docker/containers/" A "/other", "x");
+    assert_int_equal(mkfifoat(root->fd, "var/lib/docker/containers/" A "/config.v2.json", 0600), 0);
+    (void)alarm(10);
+    assert_int_equal(cb_container_files_look_up(root->fd, A, "/docker/" A, &text, NULL), -ENOENT);
+    (void)alarm(0);
+    assert_int_equal(count_open_fds(), fds);
+}
+
 static void another_users_container_is_not_looked_up_in_ones_home(void **state)
 {
     struct fake_root *root = *state;
@@ -246,6 +263,7 @@ int main(void)
         cmocka_unit_test(takes_pod_and_container_from_the_annotations),
         cmocka_unit_test(a_label_is_added_but_never_replaced),
         TEST(finds_a_container_in_every_runtimes_place),
+        TEST(what_is_no_file_is_not_opened),
         TEST(another_users_container_is_not_looked_up_in_ones_home),
     };
 
