@@ -220,8 +220,10 @@ static int reserve(struct cb_recording_reader *reader, size_t size, struct cb_er
 {
     uint8_t *bytes;
 
-    if (size <= reader->room)
+    if (reader->bytes && size <= reader->room)
         return 0;
+    if (size == 0)
+        size = 1; /* a record of no bytes has a place, too */
     bytes = realloc(reader->bytes, size);
     if (!bytes)
         return cb_err_set(err, ENOMEM, "out of memory to read '%s'", reader->name);

@@ -440,7 +440,8 @@ int cb_frame_decode(const uint8_t *bytes, size_t size, struct cb_frame *ret_fram
     if (size > CB_FRAME_MAX_BYTES)
         return cb_err_set(err, EMSGSIZE, "frame: %zu bytes, above the limit of %u", size,
                           CB_FRAME_MAX_BYTES);
-    if (!bson_iter_init_from_data(&d.iter, bytes, size))
+    /* no bytes at all are no pointer perhaps, which libbson aborts on */
+    if (size == 0 || !bson_iter_init_from_data(&d.iter, bytes, size))
         return cb_err_set(err, EBADMSG, "frame: not a BSON document of %zu bytes", size);
     take_head(&d, &f);
     take_body(&d, &f, &found);

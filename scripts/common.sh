@@ -102,10 +102,11 @@ wait_for() {
 }
 
 port_in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-# free_port [DEFAULT]: the default, or another port when something listens there
+# free_port [DEFAULT]: the default, or another port, below those that connections take, when something
+# listens there
 free_port() {
-  local port=${1:-$((20000 + RANDOM % 20000))}
-  while port_in_use "$port"; do port=$((20000 + RANDOM % 20000)); done
+  local port=${1:-$((20000 + RANDOM % 12000))}
+  while port_in_use "$port"; do port=$((20000 + RANDOM % 12000)); done
   echo "$port"
 }
 

@@ -548,6 +548,7 @@ static void limits_of_size_hold(void **state)
 
     memcpy(huge, &length, 4);
     assert_int_equal(cb_frame_decode(huge, length, &back, NULL), -EMSGSIZE);
+    assert_int_equal(cb_frame_decode(NULL, 0, &back, NULL), -EBADMSG);
     free(huge);
 }
 
