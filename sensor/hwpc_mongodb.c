@@ -45,6 +45,8 @@ struct mongo {
 
 static int load(struct library *lib, struct cb_err *err)
 {
+    /* else a sensor that is killed leaves the library's counters in /dev/shm */
+    (void)setenv("MONGOC_DISABLE_SHM", "1", 0);
     lib->handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (!lib->handle) {
         (void)cb_err_set(err, ENOENT,
