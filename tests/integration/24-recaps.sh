@@ -28,11 +28,10 @@ is "a test" 0 $?
 end=$(date +%s.%N)
 id=$(/usr/bin/python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["id"])' "$T/recap.json")
 read -r t0 t1 t2 < <(/usr/bin/python3 - "$T/recap.json" <<'END'
-import datetime, json, sys
+import json, sys
 r = json.load(open(sys.argv[1]))
-begin = datetime.datetime.fromisoformat(r["begin"].replace("Z", "+00:00")).timestamp()
 marks = [p["begin_ns"] for p in r["phases"]] + [r["end_ns"]]
-print(*(f"{begin + (m - r['begin_ns']) / 1e9:.6f}" for m in marks))
+print(*(f"{(r['begin_wall_ns'] + m - r['begin_ns']) / 1e9:.6f}" for m in marks))
 END
 )
 
