@@ -160,7 +160,7 @@ seed_of() {
 run_sensor() { # I NAME [more options]
   local i=$1 name=$2 where=$HUB:9770
   shift 2
-  [ "$name" != $DAMAGED ] || where=127.0.0.1:9770
+  [ "$name" != "$DAMAGED" ] || where=127.0.0.1:9770
   exec ip netns exec "s$i" env LD_PRELOAD="$TOOLS/clockstep.so" CLOCKSTEP="$T/clock/$name" \
     "$BIN/cbsensor" --name "$name" --state-dir "$T/state/$name" --formula "tcp://$where" \
     --formula-key "$T/store/formula/formula.pub" --tick 100ms \
@@ -175,7 +175,7 @@ let_in() { keys add "$1" "$(key_of "$1")"; }
 start_sensor() { # I NAME [more options]
   mkdir -p "$T/state/$2"
   let_in "$2" || return
-  [ "$2" != $DAMAGED ] || supervise relay run_relay "$1"
+  [ "$2" != "$DAMAGED" ] || supervise relay run_relay "$1"
   supervise "$2" run_sensor "$@"
 }
 
