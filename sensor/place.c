@@ -96,7 +96,8 @@ static int use_v1(struct cb_place *place, uint32_t cpu, struct cb_err *err)
 
 /* Some cgroup below the root, whose counters tell whether the hierarchy can be counted: an existing
  * one, else one made for the moment (*ret_made). */
-static int open_some_child(int dir_fd, char name[NAME_MAX + 1], bool *ret_made, struct cb_err *err)
+static int open_some_child(int dir_fd, uint32_t cpu, char name[NAME_MAX + 1], bool *ret_made,
+                           struct cb_err *err)
 {
     cb_auto_close int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -117,8 +118,16 @@ static int open_some_child(int dir_fd, char name[NAME_MAX + 1], bool *ret_made, 
     }
     (void)closedir(dir);
     (void)snprintf(name, NAME_MAX + 1, "cbsensor.probe.%d", (int)getpid());
-    if (mkdirat(dir_fd, name, 0755) < 0)
-        return cb_err_set(err, errno, "cannot make a cgroup to try: %s", strerror(errno));
+    if (mkdirat(dir_fd, name, 0755) < 0) {
+        int code = errno;
+        int r = cb_perf_probe(-1, cpu, err);
+
+        return r < 0 ? r
+                     : cb_err_set(err, code,
+                                  "it has no cgroup below its root, and none can be made to try "
+                                  "on: %s; run as root, or start a container first",
+                                  strerror(code));
+    }
     *ret_made = true;
     return openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
@@ -127,7 +136,7 @@ static int probe_child(int dir_fd, uint32_t cpu, struct cb_err *err)
 {
     char name[NAME_MAX + 1];
     bool made = false;
-    int child_fd = open_some_child(dir_fd, name, &made, err);
+    int child_fd = open_some_child(dir_fd, cpu, name, &made, err);
     int r = child_fd < 0 ? child_fd : cb_perf_probe(child_fd, cpu, err);
 
     if (child_fd >= 0)
@@ -206,7 +215,7 @@ static int use_v2(struct cb_place *place, uint32_t cpu, struct cb_err *err)
         return 0;
     }
     if (r != -ENOENT)
-        return r;
+        return cb_err_prefix(err, r, "cgroup v2 at %s", mount.point);
     r = cure_v2(place, word, &is_new, err);
     if (r == 0)
         r = probe_child(place->dir_fd, cpu, err);

@@ -71,6 +71,13 @@ mkdir "$T/own" && cp "$T/formula/formula.pub" "$T/own/" && chown -R 65534:65534 
   "${nobody[@]}" "$BIN/cbsensor" --state-dir "$T/own" --print-key >/dev/null
 refuses "cbsensor as an ordinary user with a state directory" some 'root|sudo|CAP_|capabilit|rights' \
   "${nobody[@]}" "$BIN/cbsensor" --state-dir "$T/own" --formula tcp://127.0.0.1:1 --formula-key "$T/own/formula.pub"
+# as on a machine that has just come up: the hierarchy has no cgroup yet
+bare=$(awk '/ - cgroup2 / { print $5; exit }' /proc/self/mountinfo)/cbtest.bare.$$
+later rmdir "$bare"
+mkdir "$bare" && refuses "cbsensor as an ordinary user where there is no cgroup" some 'root|sudo|CAP_|capabilit|rights' \
+  bash -c 'echo $$ >"$0/cgroup.procs" && exec unshare --cgroup --mount bash -c "
+    umount -a -t cgroup,cgroup2; mount -t cgroup2 none /sys/fs/cgroup && exec \"\$@\"" sh "$@"' "$bare" \
+  "${nobody[@]}" "$BIN/cbsensor" --state-dir "$T/own" --formula tcp://127.0.0.1:1 --formula-key "$T/own/formula.pub"
 refuses "cbformula as an ordinary user without a state directory of its own" some '--state-dir|rights|permission' \
   "${nobody[@]}" "$BIN/cbformula" --state-dir "$T/nobody" --listen "tcp://127.0.0.1:$(free_port)" \
   --http "127.0.0.1:$(free_port)"
