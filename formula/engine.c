@@ -173,13 +173,15 @@ static void gather(const struct cb_engine *engine, const struct cb_frame_energy 
 
 /*
  * Predict by what is known, learn from the tick, then estimate what its energy is shared out by: a
- * container's first tick tells of itself. Ticks whose counters are missing are not learnt from.
+ * container's first tick tells of itself. Ticks whose counters are missing are not learnt from;
+ * where there never were any, the level of the power is.
  */
 static void run_model(const struct cb_engine *engine, struct cb_engine_model *model,
                       struct domain_tick *domain)
 {
     bool known = domain->end_socket > domain->first_socket;
-    bool learns = known && domain->counted;
+    bool whole = domain->counted && (engine->features.has_system || !domain->uncounted);
+    bool learns = known && (whole || domain->tick.n_events == 0);
 
     if (engine->kind == CB_MODEL_CPUTIME) {
         if (model->weight != engine->features.weight)
@@ -320,6 +322,20 @@ static void fill_spread(const struct cb_engine *engine, const struct domain_tick
 
 /* --- the parts of one domain --- */
 
+/* Without a machine's row what was not counted has no counts at all: it is what the others, by what
+ * is known of them, do not explain. */
+static void predict_uncounted(struct cb_engine *engine, const struct domain_tick *domain)
+{
+    size_t n_targets = engine->features.n_rows - 1;
+    double rest_w = domain->power_w - domain->estimate.idle_w;
+
+    if (!domain->uncounted || engine->features.has_system)
+        return;
+    for (size_t i = 0; i < n_targets; i++)
+        rest_w -= engine->predictions[i];
+    engine->predictions[n_targets] = fmax(0, rest_w);
+}
+
 /* With a target of which nothing is known, what looks like the system's may be its: nobody's. */
 static void place_system(const struct domain_tick *domain, uint64_t system_uj,
                          const struct cb_share *spread, struct cb_result_domain *out)
@@ -333,6 +349,27 @@ static void place_system(const struct domain_tick *domain, uint64_t system_uj,
     out->system_noise_uj = spread->noise_uj;
 }
 
+/* Nothing was counted of it, on a socket of the domain. */
+static bool is_unknown(const struct cb_engine *engine, const struct domain_tick *domain, size_t row)
+{
+    for (size_t s = domain->first_socket; s < domain->end_socket; s++) {
+        if (engine->features.unknown[s * engine->features.n_rows + row])
+            return true;
+    }
+    return false;
+}
+
+/* Such a target may have used all that is nobody's. */
+static void widen_unknown(const struct cb_engine *engine, const struct domain_tick *domain,
+                          const struct cb_result_domain *out, struct cb_share *shares)
+{
+    for (size_t i = 0; domain->uncounted && i + 1 < engine->features.n_rows; i++) {
+        if (is_unknown(engine, domain, i))
+            shares[i].param_uj = bounded((double)shares[i].param_uj + (double)out->unattributed_uj,
+                                         (double)out->energy_uj);
+    }
+}
+
 static void share_dynamic(struct cb_engine *engine, struct domain_tick *domain, uint64_t dynamic_uj,
                           struct cb_result_domain *out, struct cb_share *shares)
 {
@@ -341,12 +378,14 @@ static void share_dynamic(struct cb_engine *engine, struct domain_tick *domain, 
     struct spread spread;
 
     predict_rows(engine, domain);
+    predict_uncounted(engine, domain);
     if (cb_attribute(dynamic_uj, engine->predictions, n_targets + 1, engine->work, engine->parts) !=
         dynamic_uj) {
         predict_by_clocks(engine, domain);
         if (cb_attribute(dynamic_uj, engine->predictions, n_targets + 1, engine->work,
                          engine->parts) != dynamic_uj) {
             out->unattributed_uj += dynamic_uj;
+            widen_unknown(engine, domain, out, shares);
             return;
         }
     }
@@ -359,6 +398,7 @@ static void share_dynamic(struct cb_engine *engine, struct domain_tick *domain, 
     if (engine->predictions[n_targets] > 0 && spread.coef_sum_w > 0)
         row_spread(engine, domain, &spread, n_targets, &system);
     place_system(domain, engine->parts[n_targets], &system, out);
+    widen_unknown(engine, domain, out, shares);
 }
 
 static void fill_domain(struct cb_engine *engine, const struct cb_frame_energy *energy,

@@ -13,6 +13,7 @@
 #define RANK_REFERENCE 1
 #define RANK_TIME 2
 #define RANK_CYCLES 3
+#define MOST_MPERF 0.995
 #define ALL_TIME                                                                                   \
     0.98 /* a machine-wide clock above this share of the CPUs' time counts idle too                \
           */
@@ -164,13 +165,15 @@ static int reserve(struct cb_features *features, size_t n_sockets, size_t n_rows
         cb_auto_free struct cb_socket_features *s = calloc(sockets, sizeof(*s));
         cb_auto_free double *rates = calloc(sockets * rows * CB_MODEL_EVENTS, sizeof(*rates));
         cb_auto_free double *cpu = calloc(sockets * rows, sizeof(*cpu));
+        cb_auto_free bool *unknown = calloc(sockets * rows, sizeof(*unknown));
 
-        if (!s || !rates || !cpu)
+        if (!s || !rates || !cpu || !unknown)
             return cb_err_set(err, ENOMEM, "out of memory for the rates of %zu targets", n_rows);
         cb_features_clear(features);
         features->sockets = cb_take(s);
         features->rates = cb_take(rates);
         features->cpu = cb_take(cpu);
+        features->unknown = cb_take(unknown);
         features->room_sockets = sockets;
         features->room_rows = rows;
     }
@@ -184,6 +187,7 @@ void cb_features_clear(struct cb_features *features)
     free(features->sockets);
     free(features->rates);
     free(features->cpu);
+    free(features->unknown);
     *features = (struct cb_features){0};
 }
 
@@ -312,9 +316,11 @@ static void fill_targets(const struct fill *fill, size_t socket, uint32_t machin
 
     for (size_t row = 0; row + 1 < features->n_rows; row++) {
         double *rates = row_rates(features, socket, row);
+        bool *unknown = &features->unknown[socket * features->n_rows + row];
         uint32_t missing;
         double share;
 
+        *unknown = false;
         read_row(fill, row + 1, socket, rates, &missing);
         missing &= ~machine_missing;
         if (!missing)
@@ -326,7 +332,8 @@ static void fill_targets(const struct fill *fill, size_t socket, uint32_t machin
             if (missing >> c & 1)
                 rates[c] = share * out->total[c];
         }
-        out->uncounted |= share < 0;
+        *unknown = share < 0;
+        out->uncounted |= *unknown;
     }
 }
 
@@ -505,6 +512,18 @@ static void fill_cpu(const struct fill *fill)
     }
 }
 
+/* Of all sockets; negative: not known. */
+static double busy_by_mperf(const struct cb_frame *frame)
+{
+    double mperf = 0, tsc = 0;
+
+    for (size_t s = 0; s < frame->n_sockets; s++) {
+        mperf += counter_of(frame, "mperf", s);
+        tsc += counter_of(frame, "tsc", s);
+    }
+    return mperf > 0 && mperf < MOST_MPERF * tsc ? mperf / tsc : -1;
+}
+
 static double busy_share(const struct fill *fill)
 {
     const struct cb_features *features = fill->features;
@@ -514,11 +533,11 @@ static double busy_share(const struct fill *fill)
     double sum = 0;
 
     if (!(all > 0))
-        return -1;
+        return busy_by_mperf(fill->frame);
     if (features->has_system && machine_ns != CB_STAT_ABSENT)
         return fmin(1, (double)machine_ns * fill->per_second / all);
     if (time < 0 || (features->has_system && fill->idle_clock[time]))
-        return -1;
+        return busy_by_mperf(fill->frame);
     for (size_t s = 0; s < features->n_sockets; s++)
         sum += features->sockets[s].total[time];
     return fmin(1, sum / all);

@@ -12,6 +12,9 @@
  *          machine says it used (statistic "cpu_ns"), or left out where that is not known.
  * CPU time The weight of CPU-time sharing is the first of: PowerAPI's "time_running", a CPU clock
  *          event, the statistic "cpu_ns", the best clock column.
+ * Busy     The share of the CPUs' time that was used: by the machine's "cpu_ns", else a CPU clock,
+ *          else MPERF over TSC (MPERF runs at the TSC's rate, but not in idle states: Intel SDM vol.
+ *          3, 15.2), where the two differ: in recordings without MPERF it was made up from TSC.
  * Missing  A row that was not counted (enabled > 0, running == 0) takes its share from what was
  *          counted of it (other events, CPU time). Where nothing was: `uncounted`.
  */
@@ -65,6 +68,7 @@ struct cb_features {
     struct cb_socket_features *sockets;
     double *rates; /* [(socket * n_rows + row) * n_columns + column], per second */
     double *cpu;   /* [socket * n_rows + row], CPU-time weight per second */
+    bool *unknown; /* [socket * n_rows + row]: of this target nothing is known */
     size_t room_sockets, room_rows;
 };
 

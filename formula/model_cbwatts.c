@@ -10,22 +10,26 @@
 static const struct {
     double memory[EXPERTS]; /* forgetting a tick; the last expert is the one that splits */
     double mix_memory, mix_power;
-    double lowest, highest;     /* a prediction may leave what was seen by so much */
-    double structure_part;      /* of the noise: what stays from tick to tick (sd) */
-    double anchor_weight;       /* of a tick that may say what idle is */
-    double outlier;             /* a power beyond what was seen by this factor is none, */
-    unsigned outliers_in_a_row; /* unless there are so many */
-    double unseen_share;        /* of a part: what no counter tells of it (sd) */
+    double lowest, highest;        /* a prediction may leave what was seen by so much */
+    double structure_part;         /* of the noise: what stays from tick to tick (sd) */
+    double anchor_weight;          /* of a tick that may say what idle is */
+    double outlier;                /* a power beyond what was seen by this factor is none, */
+    unsigned outliers_in_a_row;    /* unless there are so many */
+    uint64_t outlier_clocks_after; /* ticks: then activity has been seen */
+    double outlier_growth;         /* what comes again and again is believed in the end */
+    double unseen_share;           /* of a part: what no counter tells of it (sd) */
 } tuning = {
     .memory = {0.85, 0.97, 0.995, 1, 0.998},
-    .mix_memory = 0.92,
-    .mix_power = 6,
+    .mix_memory = 0.9,
+    .mix_power = 8,
     .lowest = 0.6,
     .highest = 1.4,
     .structure_part = 0.25,
     .anchor_weight = 0.5,
     .outlier = 3,
     .outliers_in_a_row = 3,
+    .outlier_clocks_after = 10,
+    .outlier_growth = 1.1,
     .unseen_share = 0.06,
 };
 
@@ -150,7 +154,7 @@ void cb_cbwatts_estimate(const struct cb_cbwatts *model, const struct cb_model_t
 
     memset(ret_estimate, 0, sizeof(*ret_estimate));
     ret_estimate->prior = model->ticks <= 1;
-    if (model->ticks == 0) {
+    if (model->ticks == 0 || tick->n_events == 0) {
         estimate_prior(tick, power_w, ret_estimate);
         return;
     }
@@ -185,8 +189,8 @@ static void learn_errors(struct cb_cbwatts *model, const struct cb_cbwatts_colum
 }
 
 /*
- * A power that no load explains: a counter that stood still, or jumped. It is left out, unless it
- * goes on: the third in a row is how things are now. A first tick that was such a thing (the
+ * A power that no load explains, or a load that no power shows: a counter that stood still, or
+ * jumped. It is left out, unless it goes on: the third in a row is how things are now. A first tick that was such a thing (the
  * second is five times it, or a fifth, under no other load) is forgotten altogether.
  */
 static bool is_outlier(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w)
@@ -203,6 +207,13 @@ static bool is_outlier(struct cb_cbwatts *model, const struct cb_model_tick *tic
     }
     if (power_w > highest_w && clock > 2 * model->most_activity)
         out = false; /* the load explains it */
+    if (model->ticks >= tuning.outlier_clocks_after && power_w <= model->most_w &&
+        clock > tuning.outlier * model->most_activity) {
+        out = true; /* more than ever went on, and it shows in nothing: counts that jumped */
+        model->most_activity *= tuning.outlier_growth;
+    }
+    if (clock <= 0 && model->most_activity > 0)
+        out = true; /* something always runs */
     model->outliers = out ? model->outliers + 1 : 0;
     return out && model->outliers < tuning.outliers_in_a_row;
 }
@@ -210,6 +221,9 @@ static bool is_outlier(struct cb_cbwatts *model, const struct cb_model_tick *tic
 /* What was learnt about the columns that count activity is in another unit now. */
 static void begin_clocks(struct cb_cbwatts *model, uint32_t clocks)
 {
+    if (model->ticks > 0 && model->clocks == 0 && clocks != 0)
+        cb_cbwatts_init(
+            model); /* nothing had been counted yet: the power was not idle's for that */
     if (model->ticks > 0 && model->clocks != clocks) {
         model->most_activity = 0;
         model->anchor_ticks = 0;

@@ -21,8 +21,8 @@ static const struct {
     double read_jitter;   /* relative error of a tick's counts by the time they are read at (sd) */
     double least_dynamic; /* of the mean power */
 } tuning = {
-    .ridge = 0.02,
-    .anchor_n = 1,
+    .ridge = 0.05,
+    .anchor_n = 0.5,
     .sweeps = 6,
     .settled = 1e-5,
     .prior_share = 5,

@@ -11,16 +11,18 @@ static const struct {
     double anchor_spread;               /* of the power under the least load */
     double forget;                      /* what the least activity seen grows by in a tick */
     double same_below, same_above;      /* activity within these factors is the same load */
+    double same_power; /* less activity cannot mean more power than by this factor */
     double most_ticks;
 } tuning = {
     .load_bend = 1,
-    .guessed_load = 0.05,
+    .guessed_load = 0.1,
     .idle_spread = 0.7,
-    .guessed_spread = 1.2,
+    .guessed_spread = 1.4,
     .anchor_spread = 0.02,
     .forget = 1.0005,
     .same_below = 0.8,
     .same_above = 1.25,
+    .same_power = 1.05,
     .most_ticks = 60,
 };
 
@@ -32,12 +34,17 @@ double cb_cbwatts_idle_part(double idle_share, double busy)
     return idle_share / (idle_share + (1 - idle_share) * load);
 }
 
-/* The least activity seen and the mean power under it; an old record gives way. */
+/* The least activity seen and the mean power under it; an old record gives way. Less activity under
+ * more power is no less load: counts are missing, or somebody's work is not counted. */
 static void learn_anchor(struct cb_cbwatts *model, double activity, double busy, double power_w)
 {
+    bool less = activity < tuning.same_below * model->anchor_activity;
+
     model->most_activity = fmax(model->most_activity, activity);
     model->anchor_activity *= tuning.forget;
-    if (model->anchor_ticks == 0 || activity < tuning.same_below * model->anchor_activity) {
+    if (model->anchor_ticks > 0 && less && power_w > tuning.same_power * model->anchor_w)
+        return;
+    if (model->anchor_ticks == 0 || less) {
         model->anchor_ticks = 1;
         model->anchor_activity = activity;
         model->anchor_busy = busy;

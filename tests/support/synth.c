@@ -108,6 +108,10 @@ static void init_frame(struct synth *synth)
         .stat_names = synth->stat_names,
         .stats = synth->stats,
     };
+    if (synth->options.powerapi) {
+        synth->frame.n_cpus = synth->frame.n_stats = 0;
+        synth->frame.n_events = SYNTH_EVENTS - 1; /* the last one is the CPU clock */
+    }
 }
 
 void synth_init(struct synth *synth, const struct synth_options *options)
@@ -175,7 +179,7 @@ static double busy_of(const struct synth *synth, size_t i, size_t socket)
 
 static void set_row(struct synth *synth, size_t row, size_t socket, const double *counts)
 {
-    for (size_t e = 0; e < SYNTH_EVENTS; e++) {
+    for (size_t e = 0; e < synth->frame.n_events; e++) {
         uint64_t count = (uint64_t)counts[e];
 
         cb_frame_count(&synth->frame, row, socket, e) += count;
@@ -224,7 +228,7 @@ static void tick_socket(struct synth *synth, size_t s, double seconds)
             set_row(synth, row, s, counts);
             synth->stats[row] += (uint64_t)counts[4];
         } else { /* the system's counts are in the machine's row only */
-            for (size_t e = 0; e < SYNTH_EVENTS; e++)
+            for (size_t e = 0; e < synth->frame.n_events; e++)
                 cb_frame_count(&synth->frame, 0, s, e) += (uint64_t)counts[e];
         }
         synth->stats[0] += (uint64_t)counts[4];

@@ -38,7 +38,9 @@ enum synth_load {
 struct synth_options {
     uint64_t seed;
     enum synth_load load;
-    bool linear; /* no bend, no own factor, no leakage, no noise */
+    bool linear;   /* no bend, no own factor, no leakage, no noise */
+    bool powerapi; /* as PowerAPI's sensor reports it: no CPU clock, no statistics, no number of
+                      CPUs, so how busy they are is not known */
 };
 
 struct synth_container {

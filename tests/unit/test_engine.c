@@ -397,6 +397,117 @@ static void a_target_that_was_not_counted_leaves_the_rest_unattributed(void **st
     cb_result_clear(&result);
 }
 
+/* Nothing of @row was counted in this tick. */
+static void lose_row(struct scene *scene, size_t row)
+{
+    scene->stats[row] = CB_STAT_ABSENT;
+    for (size_t e = 0; e < 3; e++)
+        set_count(scene, row, 0, e, 0);
+    for (size_t g = 0; g < 2; g++) {
+        scene->enabled_ns[row * 2 + g] = 1000;
+        scene->running_ns[row * 2 + g] = 0;
+    }
+}
+
+/* As PowerAPI's reports are, with 5 W of work lost: the others do not get it, nothing is learnt
+ * from it, and what nobody has may be its own. */
+static void without_machine_counters_a_lost_target_is_nobodys_energy(void **state)
+{
+    static struct scene scene;
+    struct cb_result result = {0};
+    struct cb_engine *engine = new_engine(CB_MODEL_CBWATTS);
+    uint64_t idle_uj = 0, first_uj = 0;
+
+    (void)state;
+    for (int tick = 0; tick < 62; tick++) {
+        bool lost = tick == 60;
+
+        software_tick(&scene, tick < 59 ? uniform() : 1, tick < 59 ? uniform() : 2.0 / 3, 0);
+        scene.frame.has_machine_row = false;
+        scene.stats[0] = CB_STAT_ABSENT;
+        if (lost)
+            lose_row(&scene, 2);
+        assert_int_equal(cb_engine_frame(engine, &scene.frame, &result, NULL), 0);
+        assert_int_equal((result.domains[0].flags & CB_RESULT_GAP) != 0, lost);
+        if (tick == 59) {
+            idle_uj = result.domains[0].idle_uj;
+            first_uj = result.shares[0].dynamic_uj;
+        } else if (lost) {
+            assert_true(fabs((double)result.shares[0].dynamic_uj - (double)first_uj) < 0.2e6);
+            assert_int_equal(result.shares[1].dynamic_uj, 0);
+            assert_true(fabs((double)result.domains[0].unattributed_uj - 5e6) < 0.3e6);
+            assert_true((double)result.shares[1].param_uj >=
+                        0.999 * (double)result.domains[0].unattributed_uj);
+        }
+    }
+    assert_true(fabs((double)result.domains[0].idle_uj - (double)idle_uj) < 0.1e6);
+    engine = cb_engine_free(engine);
+    cb_result_clear(&result);
+}
+
+/* Energy alone has a level that can be predicted; that it were all idle is not known. When counts
+ * come, what went before says nothing about them. */
+static void energy_without_any_counts_is_predicted_by_its_level(void **state)
+{
+    static struct scene scene;
+    struct cb_result result = {0};
+
+    (void)state;
+    for (int kind = CB_MODEL_CBWATTS; kind <= CB_MODEL_CPUTIME; kind++) {
+        struct cb_engine *engine = new_engine((enum cb_model_kind)kind);
+
+        for (int tick = 0; tick < 20; tick++) {
+            init_scene(&scene, 1, 0, 0);
+            add_energy(&scene, 0, CB_DOMAIN_PACKAGE, 50000000 + (uint64_t)(1e6 * uniform()));
+            assert_int_equal(cb_engine_frame(engine, &scene.frame, &result, NULL), 0);
+            assert_true(tick == 0 || fabs(result.domains[0].predicted_w - 50.5) < 1);
+            assert_true(kind != CB_MODEL_CBWATTS || result.domains[0].unattributed_uj > 5000000);
+        }
+        for (int tick = 0; tick < 60 && kind == CB_MODEL_CBWATTS; tick++) {
+            software_tick(&scene, uniform(), 0.5 * uniform(), 0.1);
+            assert_int_equal(cb_engine_frame(engine, &scene.frame, &result, NULL), 0);
+        }
+        assert_true(kind != CB_MODEL_CBWATTS ||
+                    fabs((double)result.domains[0].idle_uj - 20e6) < 1e6);
+        engine = cb_engine_free(engine);
+    }
+    cb_result_clear(&result);
+}
+
+/* A steady load: how much of it is idle is known by the share of time that the CPUs are in use. */
+static uint64_t idle_of_steady_load(double mperf_per_tsc)
+{
+    static struct scene scene;
+    static struct cb_frame_counter counters[2];
+    struct cb_result result = {0};
+    struct cb_engine *engine = new_engine(CB_MODEL_CBWATTS);
+    uint64_t idle_uj;
+
+    counters[0] = (struct cb_frame_counter){"TSC", 0, UINT64_C(10000000000)};
+    counters[1] = (struct cb_frame_counter){"MPERF", 0, (uint64_t)(1e10 * mperf_per_tsc)};
+    for (int tick = 0; tick < 20; tick++) {
+        software_tick(&scene, 1, 0.5, 0);
+        scene.frame.has_machine_row = false;
+        scene.frame.n_cpus = scene.frame.n_stats = 0;
+        scene.frame.counters = counters;
+        scene.frame.n_counters = 2;
+        assert_int_equal(cb_engine_frame(engine, &scene.frame, &result, NULL), 0);
+    }
+    idle_uj = result.domains[0].idle_uj;
+    engine = cb_engine_free(engine);
+    cb_result_clear(&result);
+    return idle_uj;
+}
+
+static void mperf_tells_how_busy_the_cpus_are(void **state)
+{
+    uint64_t unknown_uj = idle_of_steady_load(1); /* as in recordings that made it up */
+
+    (void)state;
+    assert_true(idle_of_steady_load(0.02) > unknown_uj + 2000000);
+    assert_true(idle_of_steady_load(0.9) + 5000000 < unknown_uj);
+}
+
 static void no_activity_at_all_leaves_the_dynamic_part_unattributed(void **state)
 {
     static struct scene scene;
@@ -583,6 +694,9 @@ int main(void)
         cmocka_unit_test(work_outside_containers_is_the_systems),
         cmocka_unit_test(without_machine_counters_system_is_0_and_said_so),
         cmocka_unit_test(a_target_that_was_not_counted_leaves_the_rest_unattributed),
+        cmocka_unit_test(without_machine_counters_a_lost_target_is_nobodys_energy),
+        cmocka_unit_test(energy_without_any_counts_is_predicted_by_its_level),
+        cmocka_unit_test(mperf_tells_how_busy_the_cpus_are),
         cmocka_unit_test(no_activity_at_all_leaves_the_dynamic_part_unattributed),
         cmocka_unit_test(cpu_time_sharing_is_by_cpu_time),
         cmocka_unit_test(a_restored_engine_goes_on_to_the_same_bits),

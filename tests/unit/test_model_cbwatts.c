@@ -12,126 +12,33 @@
 
 #include "formula/engine.h"
 #include "formula/model_cbwatts.h"
-#include "tests/support/synth.h"
+#include "tests/support/synth_judge.h"
 
 #define TICKS 150
-#define MACHINES 200
+#define MACHINES SYNTH_JUDGE_MACHINES
 
 /* --- synthetic machines --- */
 
-/* One container in one domain over the whole run. */
-struct recap {
-    double estimate_uj, truth_uj, param_uj, noise2_uj2;
-};
-
-struct tally {
-    size_t n, covered; /* recaps */
-    size_t ticks, ticks_covered;
-    size_t n_errors;
-    double errors[MACHINES * SYNTH_TARGETS * SYNTH_SOCKETS];     /* relative, of recaps */
-    double halfwidths[MACHINES * SYNTH_TARGETS * SYNTH_SOCKETS]; /* relative */
-};
-
-static int compare(const void *a, const void *b)
+static void run_machines(const struct synth_options *how, uint64_t machines,
+                         struct synth_tally tallies[SYNTH_DOMAINS])
 {
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
+    assert_int_equal(synth_judge(how, CB_MODEL_CBWATTS, machines, TICKS, tallies), 0);
+    assert_true(tallies[0].n > 0 && tallies[1].n > 0);
 }
 
-static double median(double *values, size_t n)
-{
-    assert_true(n > 0);
-    qsort(values, n, sizeof(*values), compare);
-    return values[n / 2];
-}
-
-static void add_tick(const struct synth *synth, const struct cb_result *result, size_t d,
-                     struct recap recaps[SYNTH_SOCKETS][SYNTH_TARGETS], struct tally *tally)
-{
-    const struct cb_result_domain *domain = &result->domains[d];
-    size_t kind = domain->domain == CB_DOMAIN_DRAM;
-
-    for (size_t i = 0; i < result->n_targets; i++) {
-        const struct cb_share *share = &result->shares[d * result->n_targets + i];
-        size_t id = result->target_ids[i] - 1;
-        struct recap *recap = &recaps[domain->socket][id];
-        double truth_uj = synth->dynamic_j[domain->socket][kind][id] * 1e6;
-        double halfwidth_uj = (double)cb_result_halfwidth(
-            (double)share->param_uj, (double)share->noise_uj, domain->energy_uj);
-
-        recap->estimate_uj += (double)share->dynamic_uj;
-        recap->truth_uj += truth_uj;
-        recap->param_uj += (double)share->param_uj;
-        recap->noise2_uj2 += (double)share->noise_uj * (double)share->noise_uj;
-        tally->ticks++;
-        tally->ticks_covered += fabs((double)share->dynamic_uj - truth_uj) <= halfwidth_uj + 1;
-    }
-}
-
-static void add_recaps(struct recap recaps[SYNTH_SOCKETS][SYNTH_TARGETS], struct tally *tally)
-{
-    for (size_t s = 0; s < SYNTH_SOCKETS; s++) {
-        for (size_t i = 0; i < SYNTH_TARGETS; i++) {
-            const struct recap *recap = &recaps[s][i];
-            double halfwidth_uj = hypot(recap->param_uj, sqrt(recap->noise2_uj2));
-            double error_uj = fabs(recap->estimate_uj - recap->truth_uj);
-
-            if (!(recap->truth_uj > 0))
-                continue;
-            tally->n++;
-            tally->covered += error_uj <= halfwidth_uj + 1;
-            tally->errors[tally->n_errors] = error_uj / recap->truth_uj;
-            tally->halfwidths[tally->n_errors++] = halfwidth_uj / recap->truth_uj;
-        }
-    }
-}
-
-/* @tallies: of package and DRAM. */
-static void run_machines(enum synth_load load, bool linear, uint64_t machines,
-                         struct tally tallies[2])
-{
-    static struct synth synth;
-    const struct cb_engine_options options = {.model = CB_MODEL_CBWATTS};
-    struct cb_result result = {0};
-
-    memset(tallies, 0, 2 * sizeof(*tallies));
-    for (uint64_t seed = 1; seed <= machines; seed++) {
-        struct recap recaps[2][SYNTH_SOCKETS][SYNTH_TARGETS] = {{{{0}}}};
-        struct cb_engine *engine = NULL;
-
-        synth_init(&synth, &(struct synth_options){.seed = seed, .load = load, .linear = linear});
-        assert_int_equal(cb_engine_new(&options, &engine, NULL), 0);
-        for (int tick = 0; tick < TICKS; tick++) {
-            synth_tick(&synth);
-            assert_int_equal(cb_engine_frame(engine, &synth.frame, &result, NULL), 0);
-            for (size_t d = 0; d < result.n_domains; d++) {
-                size_t kind = result.domains[d].domain == CB_DOMAIN_DRAM;
-
-                add_tick(&synth, &result, d, recaps[kind], &tallies[kind]);
-            }
-        }
-        assert_int_equal(cb_engine_violations(engine), 0);
-        engine = cb_engine_free(engine);
-        add_recaps(recaps[0], &tallies[0]);
-        add_recaps(recaps[1], &tallies[1]);
-    }
-    cb_result_clear(&result);
-}
-
-static double covered(const struct tally *tally)
+static double covered(const struct synth_tally *tally)
 {
     return (double)tally->covered / (double)tally->n;
 }
 
 static void the_intervals_of_two_hundred_machines_contain_the_truth(void **state)
 {
-    static struct tally tallies[2];
-    struct tally *package = &tallies[0], *dram = &tallies[1];
+    static struct synth_tally tallies[SYNTH_DOMAINS];
+    struct synth_tally *package = &tallies[0], *dram = &tallies[1];
     double both;
 
     (void)state;
-    run_machines(SYNTH_STAGGERED, false, MACHINES, tallies);
+    run_machines(&(struct synth_options){.load = SYNTH_STAGGERED}, MACHINES, tallies);
     both = (double)(package->covered + dram->covered) / (double)(package->n + dram->n);
     print_message("recaps covered: package %.1f %%, DRAM %.1f %%, both %.1f %%; ticks %.1f %%\n",
                   100 * covered(package), 100 * covered(dram), 100 * both,
@@ -139,29 +46,45 @@ static void the_intervals_of_two_hundred_machines_contain_the_truth(void **state
     assert_true(covered(package) > 0.9 && covered(package) < 0.99);
     assert_true(covered(dram) > 0.9 && covered(dram) < 0.99);
     assert_true(both > 0.9 && both < 0.99);
-    assert_true(median(package->errors, package->n_errors) < 0.06);
-    assert_true(median(dram->errors, dram->n_errors) < 0.12);
-    assert_true(median(package->halfwidths, package->n_errors) < 0.2); /* and say something */
-    assert_true(median(dram->halfwidths, dram->n_errors) < 0.5);
+    assert_true(synth_quantile(package->errors, package->n, 0.5) < 0.06);
+    assert_true(synth_quantile(dram->errors, dram->n, 0.5) < 0.12);
+    assert_true(synth_quantile(package->halfwidths, package->n, 0.5) < 0.2); /* and say something */
+    assert_true(synth_quantile(dram->halfwidths, dram->n, 0.5) < 0.5);
 }
 
 static void a_mix_that_never_changes_has_wide_intervals(void **state)
 {
-    static struct tally tallies[2];
+    static struct synth_tally tallies[SYNTH_DOMAINS];
 
     (void)state;
-    run_machines(SYNTH_CONSTANT, false, MACHINES / 4, tallies);
+    run_machines(&(struct synth_options){.load = SYNTH_CONSTANT}, MACHINES / 4, tallies);
     assert_true(covered(&tallies[0]) > 0.9);
-    assert_true(median(tallies[0].halfwidths, tallies[0].n_errors) > 0.5);
+    assert_true(synth_quantile(tallies[0].halfwidths, tallies[0].n, 0.5) > 0.5);
+}
+
+/* Where nobody tells how busy the CPUs are, idle may be anything. */
+static void so_it_has_on_reports_of_powerapi(void **state)
+{
+    static struct synth_tally tallies[SYNTH_DOMAINS];
+
+    (void)state;
+    run_machines(&(struct synth_options){.load = SYNTH_CONSTANT, .powerapi = true}, MACHINES,
+                 tallies);
+    assert_true(covered(&tallies[0]) > 0.95 && covered(&tallies[1]) > 0.95);
+    run_machines(&(struct synth_options){.load = SYNTH_STAGGERED, .powerapi = true}, MACHINES,
+                 tallies);
+    assert_true(covered(&tallies[0]) > 0.9 && covered(&tallies[0]) < 0.99);
+    assert_true(covered(&tallies[1]) > 0.9 && covered(&tallies[1]) < 0.99);
 }
 
 static void a_linear_machine_is_split_within_a_percent(void **state)
 {
-    static struct tally tallies[2];
+    static struct synth_tally tallies[SYNTH_DOMAINS];
 
     (void)state;
-    run_machines(SYNTH_STAGGERED, true, MACHINES / 4, tallies);
-    assert_true(median(tallies[0].errors, tallies[0].n_errors) < 0.01);
+    run_machines(&(struct synth_options){.load = SYNTH_STAGGERED, .linear = true}, MACHINES / 4,
+                 tallies);
+    assert_true(synth_quantile(tallies[0].errors, tallies[0].n, 0.5) < 0.01);
     assert_true(covered(&tallies[0]) > 0.95);
 }
 
@@ -217,6 +140,45 @@ static void a_counter_that_stood_still_or_jumped_once_is_no_lesson(void **state)
         check_idle(&model, 20, 1);
         assert_true(fabs(cb_cbwatts_predict(&model, &tick) - 35) < 2);
     }
+}
+
+/* Once, a tenth or more times of what was counted, or nothing, while the power is as it was. */
+static void counts_that_jumped_or_are_lost_are_no_lesson(void **state)
+{
+    static const double dirt[] = {0, 0.1, 10, 1000, 1e6};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(dirt) / sizeof(dirt[0]); k++) {
+        static struct cb_cbwatts model;
+        struct cb_model_tick tick = tick_of(2e9, 3e9);
+
+        cb_cbwatts_init(&model);
+        for (int i = 0; i < 60; i++) {
+            struct cb_model_tick dirty = tick_of(2e9 * dirt[k], 3e9 * dirt[k]);
+
+            if (i == 30)
+                cb_cbwatts_learn(&model, &dirty, 35);
+            else
+                learn(&model, i, truth_w(i));
+        }
+        check_idle(&model, 20, 1);
+        assert_true(fabs(cb_cbwatts_predict(&model, &tick) - 35) < 2);
+    }
+}
+
+static void more_work_than_ever_that_goes_on_is_learnt(void **state)
+{
+    static struct cb_cbwatts model;
+    struct cb_model_tick more = tick_of(4e10, 6e10);
+
+    (void)state;
+    cb_cbwatts_init(&model);
+    for (int i = 0; i < 40; i++)
+        learn(&model, i, truth_w(i));
+    for (int i = 0; i < 40; i++)
+        cb_cbwatts_learn(&model, &more, 30); /* no more power than before */
+    assert_true(model.most_activity >= 4e10);
+    assert_true(fabs(cb_cbwatts_predict(&model, &more) - 30) < 3);
 }
 
 static void a_first_tick_near_zero_is_forgotten(void **state)
@@ -304,8 +266,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_intervals_of_two_hundred_machines_contain_the_truth),
         cmocka_unit_test(a_mix_that_never_changes_has_wide_intervals),
+        cmocka_unit_test(so_it_has_on_reports_of_powerapi),
         cmocka_unit_test(a_linear_machine_is_split_within_a_percent),
         cmocka_unit_test(a_counter_that_stood_still_or_jumped_once_is_no_lesson),
+        cmocka_unit_test(counts_that_jumped_or_are_lost_are_no_lesson),
+        cmocka_unit_test(more_work_than_ever_that_goes_on_is_learnt),
         cmocka_unit_test(a_first_tick_near_zero_is_forgotten),
         cmocka_unit_test(a_level_that_stays_is_how_things_are_now),
         cmocka_unit_test(weights_are_never_negative),
