@@ -371,16 +371,20 @@ int cb_smartwatts_tick(struct cb_smartwatts *model, double frequency_mhz, double
     return follow(model, layer, power_w, counts, n_events, err);
 }
 
-void cb_smartwatts_target(const struct cb_smartwatts *model, const double *counts, double *ret_w,
-                          double *ret_ratio)
+bool cb_smartwatts_target(const struct cb_smartwatts *model, const double *counts, size_t n_events,
+                          double *ret_w, double *ret_ratio)
 {
     double all_w = model->global_w - model->used.intercept;
-    double raw_w = dot(model->used.coef, counts, model->n_events) + model->used.intercept;
-    double own_w = raw_w - model->used.intercept;
+    double raw_w, own_w;
 
+    if (n_events != model->n_events)
+        return false;
+    raw_w = dot(model->used.coef, counts, n_events) + model->used.intercept;
+    own_w = raw_w - model->used.intercept;
     *ret_w = *ret_ratio = 0;
     if (all_w > 0 && own_w > 0) {
         *ret_ratio = own_w / all_w;
         *ret_w = own_w + *ret_ratio * model->used.intercept;
     }
+    return true;
 }

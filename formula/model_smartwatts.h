@@ -61,9 +61,10 @@ int cb_smartwatts_tick(struct cb_smartwatts *model, double frequency_mhz, double
                        const double *counts, size_t n_events, enum cb_smartwatts_step *ret_step,
                        double *ret_global_w, struct cb_err *err) cb_must_check;
 
-/* Power and ratio of one container with these counts. */
-void cb_smartwatts_target(const struct cb_smartwatts *model, const double *counts, double *ret_w,
-                          double *ret_ratio);
+/* Power and ratio of one container with these counts. False, where the reference's actor dies:
+ * there are not as many events as in the tick's sum. */
+bool cb_smartwatts_target(const struct cb_smartwatts *model, const double *counts, size_t n_events,
+                          double *ret_w, double *ret_ratio) cb_must_check;
 
 /* The layer of the last tick, in MHz, and how often it has been learnt. */
 double cb_smartwatts_layer_mhz(const struct cb_smartwatts *model);

@@ -37,6 +37,8 @@ struct cb_smartwatts_run {
     cb_smartwatts_emit *emit;
     void *context;
     struct cb_smartwatts_run_counts counts;
+    size_t n_powers, powers_room; /* of the tick at work: sent when it is through, or never */
+    struct cb_smartwatts_power *powers;
     size_t n_actors;
     struct actor **actors;
     cb_smartwatts_observer *observer;
@@ -95,6 +97,7 @@ struct cb_smartwatts_run *cb_smartwatts_run_free(struct cb_smartwatts_run *run)
         for (size_t i = 0; i < run->n_actors; i++)
             run->actors[i] = free_actor(run->actors[i]);
         free(run->actors);
+        free(run->powers);
         free(run);
     }
     return NULL;
@@ -262,12 +265,22 @@ static const struct cb_hwpc_report *all_of(const struct tick *tick)
     return NULL;
 }
 
-static int emit(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
+static int keep(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
                 const struct tick *tick, const char *target, double power_w, double ratio,
                 struct cb_err *err)
 {
     bool rapl = strcmp(target, "rapl") == 0;
-    struct cb_smartwatts_power power = {
+
+    if (run->n_powers == run->powers_room) {
+        size_t room = run->powers_room ? run->powers_room * 2 : 16;
+        struct cb_smartwatts_power *powers = realloc(run->powers, room * sizeof(*powers));
+
+        if (!powers)
+            return cb_err_set(err, ENOMEM, "out of memory for power reports");
+        run->powers = powers;
+        run->powers_room = room;
+    }
+    run->powers[run->n_powers++] = (struct cb_smartwatts_power){
         .timestamp_ms = tick->timestamp_ms,
         .sensor = actor->sensor,
         .target = target,
@@ -279,12 +292,11 @@ static int emit(struct cb_smartwatts_run *run, const struct actor *actor, int sc
         .ratio = ratio,
         .power_w = power_w,
     };
-
-    return run->emit(run->context, &power, err);
+    return 0;
 }
 
-static int emit_targets(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
-                        const struct tick *tick, struct cb_err *err)
+static int keep_targets(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
+                        const struct tick *tick, bool *ret_alive, struct cb_err *err)
 {
     int r = 0;
 
@@ -293,10 +305,15 @@ static int emit_targets(struct cb_smartwatts_run *run, const struct actor *actor
         struct vector vector;
         double power_w, ratio;
 
-        if (is_all(tick->reports[i]) || !fill_vector(report, actor->socket, &vector))
+        if (is_all(tick->reports[i]))
             continue;
-        cb_smartwatts_target(actor->models[scope], vector.values, &power_w, &ratio);
-        r = emit(run, actor, scope, tick, report->target, power_w, ratio, err);
+        if (!fill_vector(report, actor->socket, &vector) ||
+            !cb_smartwatts_target(actor->models[scope], vector.values, vector.n, &power_w,
+                                  &ratio)) {
+            *ret_alive = false;
+            return 0;
+        }
+        r = keep(run, actor, scope, tick, report->target, power_w, ratio, err);
     }
     return r;
 }
@@ -320,10 +337,14 @@ static bool sum_targets(const struct actor *actor, const struct tick *tick, stru
     return true;
 }
 
-/* The frequency of the tick: 0 where the reference stops the tick (MPERF 0), negative where its
- * actor dies (half an msr group). */
-static double frequency_of(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
-                           const struct cb_hwpc_report *all)
+enum frequency {
+    FREQUENCY_KNOWN,
+    FREQUENCY_INVALID, /* MPERF is 0: the reference ends the tick after `rapl` */
+    FREQUENCY_MISSING, /* half an msr group: its actor dies */
+};
+
+static enum frequency frequency_of(struct cb_smartwatts_run *run, const struct actor *actor,
+                                   int scope, const struct cb_hwpc_report *all, double *ret_mhz)
 {
     double aperf, mperf;
     bool has_aperf = msr_mean(all, actor->socket, "APERF", &aperf);
@@ -331,50 +352,66 @@ static double frequency_of(struct cb_smartwatts_run *run, const struct actor *ac
 
     if (!has_aperf && !has_mperf) {
         run->counts.no_msr++;
-        return cb_smartwatts_frequency(actor->models[scope], 1, 1);
-    }
-    if (!has_aperf || !has_mperf)
-        return -1;
-    if (mperf == 0) {
+        aperf = mperf = 1;
+    } else if (!has_aperf || !has_mperf) {
+        return FREQUENCY_MISSING;
+    } else if (mperf == 0) {
         run->counts.bad_frequency++;
-        return 0;
+        return FREQUENCY_INVALID;
     }
-    return cb_smartwatts_frequency(actor->models[scope], aperf, mperf);
+    *ret_mhz = cb_smartwatts_frequency(actor->models[scope], aperf, mperf);
+    return FREQUENCY_KNOWN;
+}
+
+/* One tick up to where the reference ends it. The reports are in run->powers; they are void where
+ * *@ret_alive is false: its actor dies before it sends any of them. */
+static int work(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
+                const struct tick *tick, const struct cb_hwpc_report *all, bool *ret_alive,
+                struct cb_err *err)
+{
+    enum cb_smartwatts_step step = CB_SMARTWATTS_STOPPED;
+    enum frequency frequency;
+    double count, power_w, mhz = 0, global_w = 0;
+    struct vector sum;
+    int r;
+
+    run->n_powers = 0;
+    *ret_alive = false;
+    if (!rapl_count(all, actor->socket, run->options.reference[scope], &count) ||
+        !sum_targets(actor, tick, &sum))
+        return 0;
+    frequency = frequency_of(run, actor, scope, all, &mhz);
+    if (frequency == FREQUENCY_MISSING)
+        return 0;
+    power_w = ldexp(count, -32) / run->options.period_s;
+    r = keep(run, actor, scope, tick, "rapl", power_w, 1, err);
+    if (r == 0 && frequency == FREQUENCY_KNOWN)
+        r = cb_smartwatts_tick(actor->models[scope], mhz, power_w, sum.values, sum.n, &step,
+                               &global_w, err);
+    *ret_alive = frequency == FREQUENCY_INVALID || step != CB_SMARTWATTS_STOPPED;
+    if (r == 0 && step == CB_SMARTWATTS_PREDICTED) {
+        r = keep(run, actor, scope, tick, "global", global_w, 1, err);
+        if (r == 0)
+            r = keep_targets(run, actor, scope, tick, ret_alive, err);
+    }
+    return r;
 }
 
 static int process_scope(struct cb_smartwatts_run *run, struct actor *actor, int scope,
                          const struct tick *tick, const struct cb_hwpc_report *all,
                          struct cb_err *err)
 {
-    enum cb_smartwatts_step step = CB_SMARTWATTS_STOPPED;
-    double count, power_w, frequency_mhz, global_w = 0;
-    struct vector sum;
-    int r;
+    bool alive;
+    int r = work(run, actor, scope, tick, all, &alive, err);
 
-    if (!rapl_count(all, actor->socket, run->options.reference[scope], &count) ||
-        !sum_targets(actor, tick, &sum))
-        goto stop;
-    power_w = ldexp(count, -32) / run->options.period_s;
-    r = emit(run, actor, scope, tick, "rapl", power_w, 1, err);
-    if (r < 0)
-        return r;
-    frequency_mhz = frequency_of(run, actor, scope, all);
-    if (frequency_mhz == 0)
+    if (r == 0 && !alive) {
+        actor->stopped[scope] = true;
+        run->counts.stopped++;
         return 0;
-    r = cb_smartwatts_tick(actor->models[scope], frequency_mhz, power_w, sum.values, sum.n, &step,
-                           &global_w, err);
-    if (r < 0)
-        return r;
-    if (step == CB_SMARTWATTS_PREDICTED) {
-        r = emit(run, actor, scope, tick, "global", global_w, 1, err);
-        return r < 0 ? r : emit_targets(run, actor, scope, tick, err);
     }
-    if (step == CB_SMARTWATTS_LEARNING)
-        return 0;
-stop:
-    actor->stopped[scope] = true;
-    run->counts.stopped++;
-    return 0;
+    for (size_t i = 0; i < run->n_powers && r == 0; i++)
+        r = run->emit(run->context, &run->powers[i], err);
+    return r;
 }
 
 static int process(struct cb_smartwatts_run *run, struct actor *actor, const struct tick *tick,

@@ -4,8 +4,10 @@
  *
  * One actor per (sensor, socket) and scope. An actor buffers reports by timestamp and processes the
  * oldest one it got as soon as there are more than five; a second report for the same (timestamp,
- * target) replaces the first; a tick without `all` or without containers is dropped. A report of an
- * `all` without the msr group is taken at the base frequency (our one extension).
+ * target) replaces the first; a tick without `all` or without containers is dropped. Where the
+ * reference's actor dies of a tick (a frequency below one base clock, half an msr group, a container
+ * with fewer events than the others), ours stops too, and nothing of that tick is sent. An `all`
+ * without the msr group is taken at the base frequency (our one extension).
  */
 #ifndef CB_FORMULA_SMARTWATTS_RUN_H
 #define CB_FORMULA_SMARTWATTS_RUN_H

@@ -189,6 +189,88 @@ static void give(struct cb_smartwatts_run *run, const char *text)
     assert_int_equal(cb_smartwatts_run_add(run, report, NULL), 0);
 }
 
+/* One tick of a machine of one socket; @msr and @others may be empty, else end with a comma. */
+static void give_tick(struct cb_smartwatts_run *run, int i, const char *msr, const char *others)
+{
+    int count = 1000000000 + 1000000 * (i * 7 % 5);
+    char text[512];
+
+    (void)snprintf(
+        text, sizeof(text),
+        "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{%s\"rapl\":{\"0\":"
+        "{\"0\":{\"RAPL_ENERGY_PKG\":%d}}}}}",
+        1000 * i, msr, count);
+    give(run, text);
+    (void)snprintf(text, sizeof(text),
+                   "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"c\",\"groups\":{\"core\":"
+                   "{\"0\":{\"0\":{\"CYCLES\":%d,\"INSTRUCTIONS\":%d}}}}}",
+                   1000 * i, count, 2 * count);
+    give(run, text);
+    (void)snprintf(text, sizeof(text),
+                   "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"d\",\"groups\":{\"core\":"
+                   "{\"0\":{\"0\":{%s\"INSTRUCTIONS\":%d}}}}}",
+                   1000 * i, others, count / 2);
+    give(run, text);
+}
+
+#define MSR(aperf, mperf) "\"msr\":{\"0\":{\"0\":{\"APERF\":" #aperf ",\"MPERF\":" #mperf "}}},"
+#define CYCLES(n) "\"CYCLES\":" #n ","
+
+/* After 20 ticks of which 10 have a model, one as given and one good one: how many power reports
+ * the two make. */
+static size_t reports_of(const char *msr, const char *others, uint64_t *ret_stopped)
+{
+    struct cb_smartwatts_run *run = NULL;
+    size_t n = 0;
+
+    assert_int_equal(cb_smartwatts_run_new(&defaults, count_power, &n, &run, NULL), 0);
+    for (int i = 0; i < 20; i++)
+        give_tick(run, i, MSR(2000, 2000), CYCLES(500));
+    give_tick(run, 20, msr, others);
+    give_tick(run, 21, MSR(2000, 2000), CYCLES(500));
+    assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+    *ret_stopped = cb_smartwatts_run_counted(run)->stopped;
+    run = cb_smartwatts_run_free(run);
+    return n - (20 + 3 * 10);
+}
+
+static void a_container_that_lacks_an_event_stops_the_actor(void **state)
+{
+    uint64_t stopped;
+
+    (void)state;
+    assert_int_equal(reports_of(MSR(2000, 2000), CYCLES(500), &stopped), 2 * 4);
+    assert_int_equal(stopped, 0);
+    assert_int_equal(reports_of(MSR(2000, 2000), "", &stopped), 0);
+    assert_int_equal(stopped, 1);
+}
+
+static void an_actor_that_stops_sends_nothing_of_that_tick(void **state)
+{
+    static const char *const deadly[] = {
+        MSR(1, 1000000),                             /* below one base clock */
+        MSR(0, 2000),                                /* the same */
+        "\"msr\":{\"0\":{\"0\":{\"APERF\":2000}}},", /* half a group */
+        "\"msr\":{\"0\":{\"0\":{\"MPERF\":2000}}},", /* the other half */
+    };
+    uint64_t stopped;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
+        assert_int_equal(reports_of(deadly[i], CYCLES(500), &stopped), 0);
+        assert_int_equal(stopped, 1);
+    }
+}
+
+static void a_tick_with_an_mperf_of_0_has_rapl_only(void **state)
+{
+    uint64_t stopped;
+
+    (void)state;
+    assert_int_equal(reports_of(MSR(2000, 0), CYCLES(500), &stopped), 1 + 4);
+    assert_int_equal(stopped, 0);
+}
+
 static void an_input_without_msr_is_one_layer_at_the_base_frequency(void **state)
 {
     struct cb_smartwatts_run *run = NULL;
@@ -196,23 +278,11 @@ static void an_input_without_msr_is_one_layer_at_the_base_frequency(void **state
 
     (void)state;
     assert_int_equal(cb_smartwatts_run_new(&defaults, count_power, &n, &run, NULL), 0);
-    for (int i = 0; i < 20; i++) {
-        char text[512];
-
-        (void)snprintf(text, sizeof(text),
-                       "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":"
-                       "{\"0\":{\"0\":{\"RAPL_ENERGY_PKG\":%d}}}}}",
-                       1000 * i, 1000000000 + 1000000 * i);
-        give(run, text);
-        (void)snprintf(text, sizeof(text),
-                       "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"c\",\"groups\":{\"core\":"
-                       "{\"0\":{\"0\":{\"CYCLES\":%d}}}}}",
-                       1000 * i, 1000000000 + 1000000 * i);
-        give(run, text);
-    }
+    for (int i = 0; i < 20; i++)
+        give_tick(run, i, "", CYCLES(500));
     assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
     assert_int_equal(cb_smartwatts_run_counted(run)->no_msr, 20);
-    assert_int_equal(n, 20 + 2 * 10); /* rapl, and global and c once ten samples are learnt */
+    assert_int_equal(n, 20 + 3 * 10); /* rapl, and global, c and d once ten samples are learnt */
     run = cb_smartwatts_run_free(run);
 }
 
@@ -239,6 +309,9 @@ int main(void)
         cmocka_unit_test(socket_0_of_the_synthetic_machine_is_as_the_reference_says),
         cmocka_unit_test(socket_1_of_the_synthetic_machine_is_as_the_reference_says),
         cmocka_unit_test(the_last_five_ticks_of_a_recording_stay_in_the_buffer),
+        cmocka_unit_test(a_container_that_lacks_an_event_stops_the_actor),
+        cmocka_unit_test(an_actor_that_stops_sends_nothing_of_that_tick),
+        cmocka_unit_test(a_tick_with_an_mperf_of_0_has_rapl_only),
         cmocka_unit_test(an_input_without_msr_is_one_layer_at_the_base_frequency),
         cmocka_unit_test(an_actor_without_its_reference_event_stops),
     };
