@@ -33,6 +33,7 @@ struct cb_smartwatts {
     size_t n_events;               /* of the last tick */
     size_t last;                   /* layer of the last tick */
     struct cb_smartwatts_fit used; /* what its predictions were made with */
+    uint64_t used_id;
     double global_w;
     struct layer layers[CB_SMARTWATTS_LAYERS + 1]; /* [k]: k x base clock */
     double *scratch;                               /* centred copy of a history, residuals */
@@ -107,7 +108,7 @@ double cb_smartwatts_layer_mhz(const struct cb_smartwatts *model)
 
 uint64_t cb_smartwatts_layer_id(const struct cb_smartwatts *model)
 {
-    return model->layers[model->last].id;
+    return model->used_id;
 }
 
 /* --- the elastic net --- */
@@ -333,14 +334,24 @@ static int follow(struct cb_smartwatts *model, struct layer *layer, double power
     return r;
 }
 
-/* The largest multiple of the base clock that is not above @frequency_mhz; 0: there is none. */
+/* The largest multiple of the base clock that is not above @frequency_mhz; 0: there is none, or it
+ * is no number. */
 static size_t layer_of(const struct cb_smartwatts *model, double frequency_mhz)
 {
     double k = floor(frequency_mhz / model->options.base_clock_mhz);
 
-    if (!(k >= 1))
+    if (!isfinite(k) || k < 1)
         return 0;
     return k > CB_SMARTWATTS_LAYERS ? CB_SMARTWATTS_LAYERS : (size_t)k;
+}
+
+static bool all_finite(const double *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(values[i]))
+            return false;
+    }
+    return true;
 }
 
 int cb_smartwatts_tick(struct cb_smartwatts *model, double frequency_mhz, double power_w,
@@ -353,11 +364,11 @@ int cb_smartwatts_tick(struct cb_smartwatts *model, double frequency_mhz, double
     *ret_step = CB_SMARTWATTS_STOPPED;
     model->last = layer_of(model, frequency_mhz);
     layer = &model->layers[model->last];
-    if (model->stopped || model->last == 0 || n_events == 0 || n_events > CB_SMARTWATTS_EVENTS ||
-        (layer->x.values && layer->x.width != n_events)) {
-        model->stopped = true;
+    model->stopped |= model->last == 0 || n_events == 0 || n_events > CB_SMARTWATTS_EVENTS ||
+                      (layer->x.values && layer->x.width != n_events) || !isfinite(power_w) ||
+                      !all_finite(counts, n_events);
+    if (model->stopped)
         return 0;
-    }
     model->n_events = n_events;
     if (!layer->learnt) {
         *ret_step = CB_SMARTWATTS_LEARNING;
@@ -365,7 +376,12 @@ int cb_smartwatts_tick(struct cb_smartwatts *model, double frequency_mhz, double
         return r < 0 ? r : learn(model, layer, err);
     }
     model->used = layer->fit;
+    model->used_id = layer->id;
     model->global_w = dot(model->used.coef, counts, n_events) + model->used.intercept;
+    if (!isfinite(model->global_w)) {
+        model->stopped = true;
+        return 0;
+    }
     *ret_global_w = model->global_w;
     *ret_step = CB_SMARTWATTS_PREDICTED;
     return follow(model, layer, power_w, counts, n_events, err);
@@ -386,5 +402,5 @@ bool cb_smartwatts_target(const struct cb_smartwatts *model, const double *count
         *ret_ratio = own_w / all_w;
         *ret_w = own_w + *ret_ratio * model->used.intercept;
     }
-    return true;
+    return isfinite(*ret_w) && isfinite(*ret_ratio);
 }

@@ -32,7 +32,8 @@ struct cb_smartwatts_options {
 enum cb_smartwatts_step {
     CB_SMARTWATTS_LEARNING, /* the layer has no model yet: nothing but RAPL is known */
     CB_SMARTWATTS_PREDICTED,
-    CB_SMARTWATTS_STOPPED, /* the reference's actor dies here, and so does this one */
+    CB_SMARTWATTS_STOPPED, /* the reference's actor dies here, and so does this one; also of
+                              numbers that are not finite */
 };
 
 /* What one elastic net fit came to; for tests. */
@@ -62,11 +63,11 @@ int cb_smartwatts_tick(struct cb_smartwatts *model, double frequency_mhz, double
                        double *ret_global_w, struct cb_err *err) cb_must_check;
 
 /* Power and ratio of one container with these counts. False, where the reference's actor dies:
- * there are not as many events as in the tick's sum. */
+ * there are not as many events as in the tick's sum, or the power is no finite number. */
 bool cb_smartwatts_target(const struct cb_smartwatts *model, const double *counts, size_t n_events,
                           double *ret_w, double *ret_ratio) cb_must_check;
 
-/* The layer of the last tick, in MHz, and how often it has been learnt. */
+/* The layer of the last tick, in MHz, and how often it had been learnt when it predicted. */
 double cb_smartwatts_layer_mhz(const struct cb_smartwatts *model);
 uint64_t cb_smartwatts_layer_id(const struct cb_smartwatts *model);
 

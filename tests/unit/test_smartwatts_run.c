@@ -271,6 +271,67 @@ static void a_tick_with_an_mperf_of_0_has_rapl_only(void **state)
     assert_int_equal(stopped, 0);
 }
 
+static int check_finite(void *context, const struct cb_smartwatts_power *power, struct cb_err *err)
+{
+    assert_true(isfinite(power->power_w) && isfinite(power->ratio));
+    return count_power(context, power, err);
+}
+
+/* Their sum over a container's two CPUs is infinite: from the first tick on, or once there is a
+ * model. */
+static void counts_beyond_all_measure_stop_the_actor(void **state)
+{
+    (void)state;
+    for (int from = 0; from < 100; from += 60) {
+        struct cb_smartwatts_run *run = NULL;
+        size_t n = 0;
+
+        assert_int_equal(cb_smartwatts_run_new(&defaults, check_finite, &n, &run, NULL), 0);
+        for (int i = 0; i < 200; i++)
+            give_tick(run, i, MSR(2000, 2000),
+                      i < from ? CYCLES(500)
+                               : CYCLES(1.7e308) "\"INSTRUCTIONS\":0},\"1\":{" CYCLES(1.7e308));
+        assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+        assert_int_equal(n, from ? from + 3 * (from - 10) : 0);
+        assert_int_equal(cb_smartwatts_run_counted(run)->stopped, 1);
+        run = cb_smartwatts_run_free(run);
+    }
+}
+
+struct ids {
+    uint64_t first, last;
+};
+
+static int keep_ids(void *context, const struct cb_smartwatts_power *power, struct cb_err *err)
+{
+    struct ids *ids = context;
+
+    (void)err;
+    if (strcmp(power->target, "global") == 0) {
+        ids->first = ids->first ? ids->first : power->id;
+        ids->last = power->id;
+    }
+    return 0;
+}
+
+/* The model that is learnt anew at the end of a tick answers from the next one on. */
+static void a_report_names_the_model_that_made_it(void **state)
+{
+    struct cb_smartwatts_run_options options = defaults;
+    struct cb_smartwatts_run *run = NULL;
+    struct ids ids = {0};
+
+    (void)state;
+    options.model[CB_SMARTWATTS_CPU].threshold_w = 0; /* learn in every tick */
+    assert_int_equal(cb_smartwatts_run_new(&options, keep_ids, &ids, &run, NULL), 0);
+    for (int i = 0; i < 20; i++)
+        give_tick(run, i, MSR(2000, 2000), CYCLES(500));
+    assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+    assert_int_equal(ids.first, 1);
+    assert_int_equal(ids.last, 10);
+    run = cb_smartwatts_run_free(run);
+}
+
 static void an_input_without_msr_is_one_layer_at_the_base_frequency(void **state)
 {
     struct cb_smartwatts_run *run = NULL;
@@ -312,6 +373,8 @@ int main(void)
         cmocka_unit_test(a_container_that_lacks_an_event_stops_the_actor),
         cmocka_unit_test(an_actor_that_stops_sends_nothing_of_that_tick),
         cmocka_unit_test(a_tick_with_an_mperf_of_0_has_rapl_only),
+        cmocka_unit_test(counts_beyond_all_measure_stop_the_actor),
+        cmocka_unit_test(a_report_names_the_model_that_made_it),
         cmocka_unit_test(an_input_without_msr_is_one_layer_at_the_base_frequency),
         cmocka_unit_test(an_actor_without_its_reference_event_stops),
     };
