@@ -155,17 +155,29 @@ static int run_smartwatts(const struct cb_replay_config *config, struct scores *
     return r;
 }
 
+/* A mean of @n; of none there is none. */
+static void print_mean(int width, int digits, double sum, uint64_t n)
+{
+    if (n > 0)
+        (void)printf(" %*.*f", width, digits, sum / (double)n);
+    else
+        (void)printf(" %*s", width, "-");
+}
+
 static void print(const struct scores *scores, const char *model)
 {
     for (size_t i = 0; i < scores->n; i++) {
         const struct score *s = &scores->at[i];
-        double n = fmax((double)s->n, 1), moving = fmax((double)s->n_moving, 1);
 
-        (void)printf("%-24s %-6s %-8s %-10s %8" PRIu64 " %9.2f %8.3f %7.2f %8" PRIu64
-                     " %8.3f %7.2f\n",
-                     s->machine, s->socket, s->domain, model, s->n, s->power_sum_w / n,
-                     s->sum_w / n, 100 * s->sum_share / n, s->n_moving, s->moving_w / moving,
-                     100 * s->moving_share / moving);
+        (void)printf("%-24s %-6s %-8s %-10s %8" PRIu64, s->machine, s->socket, s->domain, model,
+                     s->n);
+        print_mean(9, 2, s->power_sum_w, s->n);
+        print_mean(8, 3, s->sum_w, s->n);
+        print_mean(7, 2, 100 * s->sum_share, s->n);
+        (void)printf(" %8" PRIu64, s->n_moving);
+        print_mean(8, 3, s->moving_w, s->n_moving);
+        print_mean(7, 2, 100 * s->moving_share, s->n_moving);
+        (void)putchar('\n');
     }
 }
 

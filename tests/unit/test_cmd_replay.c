@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_cmd_replay.c - `replay` and `evaluate`: what they print, what they refuse. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "formula/cmd.h"
+#include "tests/support/fake_root.h"
+
+struct output {
+    int status;
+    char out[16384], err[4096];
+};
+
+static int redirect(const struct fake_root *root, const char *name, int fd)
+{
+    int file = openat(root->fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int saved = dup(fd);
+
+    assert_true(file >= 0 && saved >= 0);
+    assert_true(dup2(file, fd) >= 0);
+    (void)close(file);
+    return saved;
+}
+
+static void restore(const struct fake_root *root, const char *name, int fd, int saved, char *text,
+                    size_t size)
+{
+    int file = openat(root->fd, name, O_RDONLY | O_CLOEXEC, 0);
+    ssize_t n;
+
+    assert_true(dup2(saved, fd) >= 0);
+    (void)close(saved);
+    assert_true(file >= 0);
+    n = read(file, text, size - 1);
+    (void)close(file);
+    assert_true(n >= 0);
+    text[n] = '\0';
+}
+
+static void run(const struct fake_root *root, int (*command)(int, char **), char **argv,
+                struct output *output)
+{
+    int argc = 0, out, err;
+
+    while (argv[argc])
+        argc++;
+    (void)fflush(stdout);
+    (void)fflush(stderr);
+    out = redirect(root, "out", STDOUT_FILENO);
+    err = redirect(root, "err", STDERR_FILENO);
+    output->status = command(argc, argv);
+    (void)fflush(stdout);
+    (void)fflush(stderr);
+    restore(root, "out", STDOUT_FILENO, out, output->out, sizeof(output->out));
+    restore(root, "err", STDERR_FILENO, err, output->err, sizeof(output->err));
+}
+
+#define TEXT(text) ((char *)(uintptr_t)(text))
+#define RUN(root, command, output, ...)                                                            \
+    run((root), (command), (char *[]){TEXT("cbformula"), __VA_ARGS__, NULL}, (output))
+
+/* @n ticks of a machine with one container, too few for a first fit. */
+static void put_ticks(const struct fake_root *root, int n)
+{
+    char text[4096] = "";
+    size_t used = 0;
+
+    for (int i = 0; i < n; i++)
+        used += (size_t)snprintf(
+            text + used, sizeof(text) - used,
+            "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":{\"0\":"
+            "{\"0\":{\"RAPL_ENERGY_PKG\":100000000000}}}}}\n"
+            "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"c\",\"groups\":{\"core\":{\"0\":"
+            "{\"0\":{\"CYCLES\":1000}}}}}\n",
+            1000 * i, 1000 * i);
+    assert_true(used < sizeof(text));
+    fake_root_put(root, "in.jsonl", "%s", text);
+}
+
+static void a_model_without_a_prediction_has_no_error_of_zero(void **state)
+{
+    const struct fake_root *root = *state;
+    struct output output;
+    char path[128], fields[11][64] = {{0}};
+    const char *row;
+
+    put_ticks(root, 5);
+    (void)snprintf(path, sizeof(path), "%s/in.jsonl", root->dir);
+    RUN(root, cb_cmd_evaluate, &output, TEXT("--model"), TEXT("smartwatts"), path);
+    assert_int_equal(output.status, 0);
+    row = strchr(output.out, '\n');
+    assert_non_null(row);
+    for (size_t i = 0, used = 0; i < 11; i++) {
+        int n = 0;
+
+        assert_int_equal(sscanf(row + used, "%63s%n", fields[i], &n), 1);
+        used += (size_t)n;
+    }
+    assert_string_equal(fields[3], "smartwatts");
+    assert_string_equal(fields[4], "0");
+    assert_string_equal(fields[8], "0");
+    for (size_t i = 5; i < 11; i++) {
+        if (i != 8)
+            assert_string_equal(fields[i], "-");
+    }
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_model_without_a_prediction_has_no_error_of_zero),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
