@@ -15,6 +15,7 @@
 #include "formula/cmd.h"
 #include "formula/replay.h"
 #include "formula/replay_config.h"
+#include "formula/replay_input.h"
 #include "lib/err.h"
 #include "lib/log.h"
 
@@ -227,8 +228,8 @@ static int usage(FILE *out)
         "One-step error of a model on a recording, per socket and domain: mean absolute error in\n"
         "watts and in percent, and the same where the power moves by more than 5 % in a tick.\n"
         "FILE: hwpc-json:FILE, hwpc-csv:DIR, frames:FILE, or a bare name (a directory is CSV,\n"
-        "*.cbrec a recording, else JSON). --model all compares them; smartwatts reads PowerAPI\n"
-        "reports only and wants the recording's period in --sensor-reports-frequency.\n\n",
+        "*.cbrec a recording, else JSON). --model all compares them; smartwatts wants the\n"
+        "recording's period in --sensor-reports-frequency. \"-\": there is no such tick.\n\n",
         out);
     cb_config_help(out, cb_replay_options_table, NULL);
     return out == stderr ? CB_CMD_USAGE : 0;
@@ -242,18 +243,15 @@ static int run(struct cb_replay_config *config, struct cb_err *err)
     } models[] = {{CB_REPLAY_CBWATTS, "cbwatts"},
                   {CB_REPLAY_SMARTWATTS, "smartwatts"},
                   {CB_REPLAY_CPUTIME, "cputime"}};
-    bool all = config->model == CB_REPLAY_ALL, frames = strncmp(config->in, "frames:", 7) == 0;
     enum cb_replay_model asked = config->model;
     int r = 0;
 
-    if (asked == CB_REPLAY_SMARTWATTS && frames)
-        return cb_err_set(err, EINVAL, "--model smartwatts reads PowerAPI reports only");
     (void)printf("%-24s %-6s %-8s %-10s %8s %9s %8s %7s %8s %8s %7s\n", "machine", "socket",
                  "domain", "model", "ticks", "mean W", "MAE W", "MAPE %", "moving", "MAE W",
                  "MAPE %");
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]) && r == 0; i++) {
         config->model = models[i].model;
-        if ((all && !(frames && config->model == CB_REPLAY_SMARTWATTS)) || asked == config->model)
+        if (asked == CB_REPLAY_ALL || asked == config->model)
             r = evaluate(config, models[i].name, err);
     }
     return r;

@@ -8,6 +8,7 @@
 #include "formula/cmd.h"
 #include "formula/replay.h"
 #include "formula/replay_config.h"
+#include "formula/replay_input.h"
 #include "formula/replay_out.h"
 #include "lib/err.h"
 #include "lib/log.h"
@@ -92,6 +93,7 @@ static int replay_smartwatts(const struct cb_replay_config *config, struct cb_er
     tell(reading.skipped, "reports could not be read, skipped");
     if (counts->no_msr > 0)
         cb_log_warn("the input has no msr group: one layer at the base frequency");
+    tell(counts->no_all, "socket ticks have no report of the whole machine, left out");
     tell(counts->bad_frequency, "socket ticks have an MPERF of 0, left out as the reference does");
     tell(counts->stopped, "actors of the reference would have died of their input, and stopped");
     run = cb_smartwatts_run_free(run);
@@ -108,16 +110,10 @@ static int check(const struct cb_replay_config *config, struct cb_err *err)
         return cb_err_set(err, EINVAL, "--out '%.60s': use json or powerapi-json", config->out);
     if (config->model == CB_REPLAY_ALL)
         return cb_err_set(err, EINVAL, "--model all is for evaluate");
-    if (config->model != CB_REPLAY_SMARTWATTS)
-        return 0;
-    if (json)
+    if (config->model == CB_REPLAY_SMARTWATTS && json)
         return cb_err_set(err, EINVAL,
                           "--model smartwatts has no --out json: its parts do not sum "
                           "to the energy; use --out powerapi-json");
-    if (strncmp(config->in, "frames:", 7) == 0)
-        return cb_err_set(err, EINVAL,
-                          "--model smartwatts reads PowerAPI reports only "
-                          "(hwpc-json:FILE or hwpc-csv:DIR)");
     return 0;
 }
 

@@ -3,23 +3,16 @@
 #include "formula/replay.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "formula/infile.h"
-#include "formula/map.h"
-#include "formula/recording.h"
+#include "formula/dictionary.h"
+#include "formula/replay_input.h"
 #include "lib/err.h"
 
 struct machine {
     char *name;
     struct cb_engine *engine;
-    /* the dictionary of a recording: target id of the present start to name */
-    char start_id[CB_START_ID_SIZE];
-    struct cb_map ids; /* to index in names */
-    size_t n_names, room;
-    char **names;
 };
 
 struct replay {
@@ -30,30 +23,22 @@ struct replay {
     size_t n_machines;
     struct machine *machines;
     struct cb_result result;
+    struct cb_dictionary *dictionary; /* of a recording */
     size_t room;
-    const char **target_names;
+    const char **target_names; /* of reports */
 };
-
-static void clear_dictionary(struct machine *machine)
-{
-    for (size_t i = 0; i < machine->n_names; i++)
-        free(machine->names[i]);
-    machine->n_names = 0;
-    cb_map_clear(&machine->ids);
-}
 
 static void clear(struct replay *replay)
 {
     for (size_t i = 0; i < replay->n_machines; i++) {
         struct machine *machine = &replay->machines[i];
 
-        clear_dictionary(machine);
-        free(machine->names);
         machine->engine = cb_engine_free(machine->engine);
         free(machine->name);
     }
     free(replay->machines);
     free(replay->target_names);
+    replay->dictionary = cb_dictionary_free(replay->dictionary);
     cb_result_clear(&replay->result);
 }
 
@@ -108,13 +93,13 @@ static int reserve_names(struct replay *replay, size_t n, struct cb_err *err)
 }
 
 static int give(struct replay *replay, struct machine *machine, const struct cb_frame *frame,
-                bool from_frames, struct cb_err *err)
+                const char *const *names, bool from_frames, struct cb_err *err)
 {
     struct cb_replay_tick tick = {
         .machine = machine->name,
         .frame = frame,
         .result = &replay->result,
-        .target_names = replay->target_names,
+        .target_names = names,
         .from_frames = from_frames,
     };
     int r = cb_engine_frame(machine->engine, frame, &replay->result, err);
@@ -127,39 +112,6 @@ static int give(struct replay *replay, struct machine *machine, const struct cb_
 }
 
 /* --- PowerAPI reports --- */
-
-int cb_replay_reports(const char *input, bool skip_bad, bool last_wins, cb_replay_each_report *each,
-                      void *context, struct cb_replay_reading *ret_reading, struct cb_err *err)
-{
-    struct cb_hwpc_reader *reader = NULL;
-    struct cb_hwpc_report *report = NULL;
-    FILE *file = NULL;
-    int r;
-
-    if (strncmp(input, "hwpc-csv:", 9) == 0) {
-        r = cb_hwpc_reader_csv(input + 9, skip_bad, last_wins, &reader, err);
-    } else if (strncmp(input, "hwpc-json:", 10) == 0) {
-        r = cb_infile_open(input + 10, &file, err);
-        if (r == 0)
-            r = cb_hwpc_reader_json(file, input + 10, skip_bad, &reader, err);
-    } else {
-        r = cb_err_set(err, EINVAL,
-                       "--in '%.100s': use hwpc-json:FILE, hwpc-csv:DIR or frames:FILE", input);
-    }
-    while (r == 0) {
-        r = cb_hwpc_reader_next(reader, &report, err);
-        if (r < 0 || !report)
-            break;
-        r = each(context, report, err);
-    }
-    if (reader)
-        *ret_reading = (struct cb_replay_reading){.skipped = cb_hwpc_reader_skipped(reader),
-                                                  .duplicates = cb_hwpc_reader_duplicates(reader)};
-    reader = cb_hwpc_reader_free(reader);
-    if (file)
-        (void)fclose(file);
-    return r;
-}
 
 struct joining {
     struct replay *replay;
@@ -184,7 +136,7 @@ static int give_joined(struct joining *joining, bool flush, struct cb_err *err)
             return r;
         for (size_t i = 0; i < frame->n_targets; i++)
             joining->replay->target_names[i] = frame->targets[i].name;
-        r = give(joining->replay, machine, frame, false, err);
+        r = give(joining->replay, machine, frame, joining->replay->target_names, false, err);
         if (r < 0)
             return r;
     }
@@ -219,88 +171,20 @@ static int replay_reports(struct replay *replay, struct cb_err *err)
 
 /* --- recordings --- */
 
-/* A container's name, else its id, else its cgroup; without a dictionary entry the number. */
-static const char *text_of(const struct cb_frame_target *target, char *buffer, size_t size)
-{
-    if (target->name && *target->name)
-        return target->name;
-    if (target->container_id && *target->container_id)
-        return target->container_id;
-    if (target->cgroup && *target->cgroup)
-        return target->cgroup;
-    (void)snprintf(buffer, size, "#%" PRIu32, target->id);
-    return buffer;
-}
-
-static int set_name(struct machine *machine, uint32_t id, const char *name, const char **ret_name,
-                    struct cb_err *err)
-{
-    uint64_t index;
-
-    if (!cb_map_get(&machine->ids, id, &index)) {
-        index = machine->n_names;
-        if (machine->n_names == machine->room) {
-            size_t room = machine->room ? machine->room * 2 : 16;
-            char **names = realloc(machine->names, room * sizeof(char *));
-
-            if (!names)
-                return out_of_memory(err);
-            machine->names = names;
-            machine->room = room;
-        }
-        machine->names[index] = NULL;
-        machine->n_names++;
-        if (cb_map_put(&machine->ids, id, index) < 0)
-            return out_of_memory(err);
-    }
-    free(machine->names[index]);
-    machine->names[index] = strdup(name);
-    if (!machine->names[index])
-        return out_of_memory(err);
-    *ret_name = machine->names[index];
-    return 0;
-}
-
-static int name_target(struct machine *machine, const struct cb_frame_target *target,
-                       const char **ret_name, struct cb_err *err)
-{
-    char buffer[16];
-    uint64_t index;
-
-    if (cb_map_get(&machine->ids, target->id, &index) && !(target->flags & CB_TARGET_TEXT)) {
-        *ret_name = machine->names[index];
-        return 0;
-    }
-    return set_name(machine, target->id, text_of(target, buffer, sizeof(buffer)), ret_name, err);
-}
-
-/* The dictionary is that of one sensor start. */
-static void begin_start(struct machine *machine, const char *start_id)
-{
-    if (strcmp(machine->start_id, start_id) == 0)
-        return;
-    clear_dictionary(machine);
-    (void)snprintf(machine->start_id, sizeof(machine->start_id), "%s", start_id);
-}
-
 static int give_frame(struct replay *replay, const struct cb_frame *frame, struct cb_err *err)
 {
     struct machine *machine = NULL;
+    const char *const *names = NULL;
     int r = find_machine(replay, frame->sensor, &machine, err);
 
     if (r == 0)
-        r = reserve_names(replay, frame->n_targets, err);
-    if (r < 0)
-        return r;
-    begin_start(machine, frame->start_id);
-    for (size_t i = 0; i < frame->n_targets && r == 0; i++)
-        r = name_target(machine, &frame->targets[i], &replay->target_names[i], err);
-    return r < 0 ? r : give(replay, machine, frame, true, err);
+        r = cb_dictionary_names(replay->dictionary, frame, &names, err);
+    return r < 0 ? r : give(replay, machine, frame, names, true, err);
 }
 
-static int give_record(struct replay *replay, const struct cb_recording_record *record,
-                       struct cb_err *err)
+static int give_record(void *context, const struct cb_recording_record *record, struct cb_err *err)
 {
+    struct replay *replay = context;
     struct cb_frame frame;
     struct machine *machine = NULL;
     int r;
@@ -313,13 +197,10 @@ static int give_record(struct replay *replay, const struct cb_recording_record *
         cb_frame_clear(&frame);
         return r;
     }
+    if (record->kind == CB_RECORDING_TARGET)
+        return cb_dictionary_put(replay->dictionary, record->machine, record->start_id,
+                                 record->target, record->name, err);
     r = find_machine(replay, record->machine, &machine, err);
-    if (r == 0 && record->kind == CB_RECORDING_TARGET) {
-        const char *ignored;
-
-        begin_start(machine, record->start_id);
-        return set_name(machine, record->target, record->name, &ignored, err);
-    }
     if (r == 0)
         r = cb_engine_restore(machine->engine, record->bytes, record->size, err);
     if (r != -EPROTONOSUPPORT)
@@ -330,41 +211,20 @@ static int give_record(struct replay *replay, const struct cb_recording_record *
 
 static int replay_frames(struct replay *replay, const char *path, struct cb_err *err)
 {
-    struct cb_recording_reader *reader = NULL;
-    struct cb_recording_record record;
-    FILE *file = NULL;
-    int r = cb_infile_open(path, &file, err);
+    int r = cb_dictionary_new(&replay->dictionary, err);
 
-    if (r == 0)
-        r = cb_recording_open(file, path, &reader, err);
-    while (r == 0) {
-        r = cb_recording_next(reader, &record, err);
-        if (r < 0 || record.kind == 0)
-            break;
-        r = give_record(replay, &record, err);
-        if ((r == -EBADMSG || r == -EPROTONOSUPPORT) && replay->options->skip_bad) {
-            replay->counts.skipped++;
-            r = 0;
-        } else if (r < 0) {
-            r = cb_err_prefix(err, r, "%s:%" PRIu64, path, replay->counts.ticks + 1);
-        }
-    }
-    reader = cb_recording_free(reader);
-    if (file)
-        (void)fclose(file);
-    return r;
+    return r < 0 ? r
+                 : cb_replay_records(path, replay->options->skip_bad, give_record, replay,
+                                     &replay->counts.skipped, err);
 }
 
 int cb_replay(const struct cb_replay_options *options, cb_replay_each *each, void *context,
               struct cb_replay_counts *ret_counts, struct cb_err *err)
 {
     struct replay replay = {.options = options, .each = each, .context = context};
-    int r;
+    const char *recording = cb_replay_recording(options->input);
+    int r = recording ? replay_frames(&replay, recording, err) : replay_reports(&replay, err);
 
-    if (strncmp(options->input, "frames:", 7) == 0)
-        r = replay_frames(&replay, options->input + 7, err);
-    else
-        r = replay_reports(&replay, err);
     *ret_counts = replay.counts;
     clear(&replay);
     return r;

@@ -3,11 +3,8 @@
  * replay.h - recorded input through the engines, one result per tick: what `replay` prints and
  * `evaluate` judges.
  *
- * Input    hwpc-json:FILE|-   PowerAPI reports as JSON (lib/hwpc.h), plain, gzip or zstd
- *          hwpc-csv:DIR       the same as CSV
- *          frames:FILE|-      a recording (recording.h)
- * Each machine has its own engine, as in the server; a recording's snapshots are restored into
- * them.
+ * The forms of input are in replay_input.h. Each machine has its own engine, as in the server; a
+ * recording's snapshots are restored into them.
  */
 #ifndef CB_FORMULA_REPLAY_H
 #define CB_FORMULA_REPLAY_H
@@ -18,7 +15,6 @@
 #include "formula/engine.h"
 #include "formula/hwpc_join.h"
 #include "lib/cleanup.h"
-#include "lib/hwpc.h"
 
 struct cb_err;
 
@@ -50,15 +46,5 @@ typedef int cb_replay_each(void *context, const struct cb_replay_tick *tick, str
 
 int cb_replay(const struct cb_replay_options *options, cb_replay_each *each, void *context,
               struct cb_replay_counts *ret_counts, struct cb_err *err) cb_must_check;
-
-/* Every report of a PowerAPI input, in order. @each owns the report. Of two CSV rows of the same
- * CPU the first is kept, or with @last_wins, for the reference model, the last. */
-typedef int cb_replay_each_report(void *context, struct cb_hwpc_report *report, struct cb_err *err);
-struct cb_replay_reading {
-    uint64_t skipped, duplicates; /* duplicates: rows */
-};
-int cb_replay_reports(const char *input, bool skip_bad, bool last_wins, cb_replay_each_report *each,
-                      void *context, struct cb_replay_reading *ret_reading,
-                      struct cb_err *err) cb_must_check;
 
 #endif

@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 #include "formula/cmd.h"
+#include "formula/recording.h"
+#include "lib/frame.h"
 #include "tests/support/fake_root.h"
+#include "tests/support/synth.h"
 
 struct output {
     int status;
@@ -115,11 +118,66 @@ static void a_model_without_a_prediction_has_no_error_of_zero(void **state)
     }
 }
 
+/* @n frames; returns how many sockets they have. */
+static size_t put_recording(const char *path, int n)
+{
+    static struct synth synth;
+    struct cb_frame_encoder *encoder = cb_frame_encoder_new();
+    struct cb_recording_writer *writer = NULL;
+
+    synth_init(&synth, &(struct synth_options){.seed = 7});
+    assert_int_equal(cb_recording_create(path, &writer, NULL), 0);
+    for (int i = 0; i < n; i++) {
+        const uint8_t *bytes = NULL;
+        size_t size;
+
+        synth_tick(&synth);
+        assert_int_equal(cb_frame_encode(encoder, &synth.frame, &bytes, &size, NULL), 0);
+        assert_int_equal(cb_recording_frame(writer, bytes, size, NULL), 0);
+    }
+    assert_int_equal(cb_recording_close(writer, NULL), 0);
+    encoder = cb_frame_encoder_free(encoder);
+    return synth.n_sockets;
+}
+
+static size_t occurrences(const char *text, const char *of)
+{
+    size_t n = 0;
+
+    for (text = strstr(text, of); text; text = strstr(text + 1, of))
+        n++;
+    return n;
+}
+
+/* Package and DRAM in five ticks, of which none has a model yet. */
+static void smartwatts_takes_a_recording_of_frames(void **state)
+{
+    const struct fake_root *root = *state;
+    struct output output;
+    char path[128], input[160];
+    size_t domains;
+
+    (void)snprintf(path, sizeof(path), "%s/a.cbrec", root->dir);
+    (void)snprintf(input, sizeof(input), "frames:%s", path);
+    domains = 2 * put_recording(path, 5);
+    RUN(root, cb_cmd_replay, &output, TEXT("--in"), input, TEXT("--model"), TEXT("smartwatts"),
+        TEXT("--out"), TEXT("powerapi-json"), TEXT("--flush"));
+    assert_string_equal(output.err, "");
+    assert_int_equal(output.status, 0);
+    assert_int_equal(occurrences(output.out, "\"target\":\"rapl\""), 5 * domains);
+    assert_int_equal(occurrences(output.out, "\n"), 5 * domains);
+    RUN(root, cb_cmd_evaluate, &output, TEXT("--model"), TEXT("all"), path);
+    assert_int_equal(output.status, 0);
+    assert_int_equal(occurrences(output.out, " smartwatts "), domains);
+    assert_int_equal(occurrences(output.out, " cbwatts "), domains);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_model_without_a_prediction_has_no_error_of_zero),
+        TEST(smartwatts_takes_a_recording_of_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
