@@ -2,9 +2,8 @@
 """A scenario that was recorded instead of served: three models replayed over the same frames.
 
 `cbformula record` kept the frames (formula/recording.h, docs/frame.md). They are replayed by
-cbwatts and cputime as they are, and by smartwatts as the reports PowerAPI's sensor would have made
-of them: `all` with energy and MSRs, one report a container, and one for all the rest, which
-hwpc-sensor measures as the cgroups around.
+cbwatts, by cputime and, as the reports PowerAPI's sensor would have made of them
+(formula/frame_reports.h), by smartwatts.
 """
 import json
 import os
@@ -12,14 +11,12 @@ import struct
 import subprocess
 from pathlib import Path
 
-from .store import DOMAINS, Domain, Share, Store, Tick
+from .store import Domain, Share, Store, Tick
 
 BIN = Path(os.environ.get("BIN", Path(__file__).resolve().parents[3] / "build/bin"))
 PERIOD_MS = 500
-NAMES = {"cycles": "CPU_CLK_THREAD_UNHALTED:THREAD_P", "ref-cycles": "CPU_CLK_THREAD_UNHALTED:REF_P",
-         "instructions": "INSTRUCTIONS_RETIRED", "LLC_MISSES": "LLC_MISSES"}
-RAPL = {"package": "RAPL_ENERGY_PKG", "dram": "RAPL_ENERGY_DRAM"}
-SCOPES = {"cpu": "package", "dram": "dram"}
+DOMAINS = ("package", "dram")
+SCOPES = ("cpu", "dram")
 
 
 # ---- BSON, as far as a frame has it
@@ -66,58 +63,12 @@ def frames(path):
         at += 5 + size
 
 
-def _column(frame, name, form):
-    return [row if len(row) > 1 else row[0] for row in struct.iter_unpack("<" + form, frame[name])]
-
-
-# ---- the reports PowerAPI's sensor would have made
-
-def _groups(frame, energies):
-    times = {"time_enabled": frame["t1_ns"] - frame["t0_ns"],
-             "time_running": frame["t1_ns"] - frame["t0_ns"]}
-    rapl, msr = {}, {}
-    for socket, domain, _source, uj, _quantum in energies:
-        if DOMAINS[domain] in RAPL:
-            cpu = rapl.setdefault(str(socket), {"0": dict(times)})["0"]
-            cpu[RAPL[DOMAINS[domain]]] = uj * 2**32 // 1000000
-    for (socket, value), name in zip(_column(frame, "counters", "HQ"), frame["counter_names"]):
-        if name in ("tsc", "aperf", "mperf"):
-            msr.setdefault(str(socket), {"0": dict(times)})["0"][name.upper()] = value
-    return {"rapl": rapl, "msr": msr}, times
-
-
-def reports(frame, names):
-    energies = _column(frame, "energies", "HBBQQ")
-    groups, times = _groups(frame, energies)
-    stamp = {"timestamp": frame["wall_ns"] // 1000000, "sensor": "emulated"}
-    yield {**stamp, "target": "all", "groups": groups}
-    n_sockets, events = frame["n_sockets"], [e["name"] for e in frame["events"]]
-    counts = _column(frame, "counts", "Q")
-    width = n_sockets * len(events)
-    rows = [counts[i:i + width] for i in range(0, len(counts), width)]
-    rest = [max(0, m - sum(r)) for m, *r in zip(*rows)]
-    for name, row in [*zip(names, rows[1:]), ("/rest", rest)]:
-        core = {str(s): {"0": {**{NAMES[e]: row[s * len(events) + i] for i, e in enumerate(events)
-                                  if e in NAMES}, **times}} for s in range(n_sockets)}
-        yield {**stamp, "target": name, "groups": {"core": core}}
-
-
 # ---- replays
 
-def _replay(*arguments, text=None):
-    run = subprocess.run([BIN / "cbformula", "replay", *arguments], check=True, input=text,
+def _replay(*arguments):
+    run = subprocess.run([BIN / "cbformula", "replay", *arguments], check=True,
                          capture_output=True, text=True)
     return [json.loads(line) for line in run.stdout.splitlines()]
-
-
-def _targets(recorded):
-    """The names of each frame's targets: texts come once."""
-    known = {}
-    for frame in recorded:
-        ids, flags = _column(frame, "target_ids", "I"), list(frame["target_flags"])
-        texts = iter(frame["target_texts"])
-        known.update({t: next(texts)["cgroup"] for t, f in zip(ids, flags) if f & 1})
-        yield [known[t] for t in ids]
 
 
 def _store(recorded, lines):
@@ -147,14 +98,12 @@ def read(path):
     ours = _store(recorded, _replay("--in", f"frames:{path}", "--model", "cbwatts"))
     others = {"cputime": {}, "smartwatts": {}}
     for line in _replay("--in", f"frames:{path}", "--model", "cputime"):
-        for t in line["targets"] if line["domain"] in RAPL else ():
+        for t in line["targets"] if line["domain"] in DOMAINS else ():
             others["cputime"][t["target"]] = others["cputime"].get(t["target"], 0) + t["dynamic_uj"]
-    lines = [json.dumps(r) for f, names in zip(recorded, _targets(recorded))
-             for r in reports(f, names)]
     length_us = {f["wall_ns"] // 1000000: (f["t1_ns"] - f["t0_ns"]) / 1000 for f in recorded}
-    for power in _replay("--in", "hwpc-json:-", "--model", "smartwatts", "--out", "powerapi-json",
-                         "--flush", "--sensor-reports-frequency", str(PERIOD_MS),
-                         "--cpu-base-freq", "2000", text="\n".join(lines) + "\n"):
+    for power in _replay("--in", f"frames:{path}", "--model", "smartwatts", "--out",
+                         "powerapi-json", "--flush", "--sensor-reports-frequency", str(PERIOD_MS),
+                         "--cpu-base-freq", "2000"):
         if power["metadata"]["scope"] in SCOPES and power["target"] not in ("rapl", "global"):
             sums = others["smartwatts"]
             sums[power["target"]] = (sums.get(power["target"], 0)
