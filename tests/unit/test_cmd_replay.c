@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_cmd_replay.c - `replay` and `evaluate`: what they print, what they refuse. */
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 
 #include "formula/cmd.h"
 #include "formula/recording.h"
+#include "formula/replay_config.h"
 #include "lib/frame.h"
 #include "tests/support/fake_root.h"
 #include "tests/support/synth.h"
@@ -172,12 +175,51 @@ static void smartwatts_takes_a_recording_of_frames(void **state)
     assert_int_equal(occurrences(output.out, " cbwatts "), domains);
 }
 
+/* @name as a whole: --in is not --influxdb. */
+static bool has_option(const char *text, const char *name)
+{
+    size_t size = strlen(name);
+
+    for (text = strstr(text, name); text; text = strstr(text + 1, name)) {
+        if (!isalnum((unsigned char)text[size]) && text[size] != '\\')
+            return true;
+    }
+    return false;
+}
+
+/* roff writes a minus as \- . */
+static void every_option_is_in_the_manual(void **state)
+{
+    FILE *file = fopen("docs/man/cbformula.1", "r");
+    char *text = calloc(1, 1 << 18);
+    size_t n;
+
+    (void)state;
+    assert_non_null(file);
+    assert_non_null(text);
+    n = fread(text, 1, (1 << 18) - 1, file);
+    (void)fclose(file);
+    assert_true(n > 0 && n < (1 << 18) - 1);
+    for (const struct cb_opt *option = cb_replay_options_table; option->key; option++) {
+        char name[128] = "\\-\\-";
+        size_t used = 4;
+
+        for (const char *c = option->key; *c; c++)
+            used +=
+                (size_t)snprintf(name + used, sizeof(name) - used, *c == '-' ? "\\%c" : "%c", *c);
+        if (!has_option(text, name))
+            fail_msg("%s is not in docs/man/cbformula.1", name);
+    }
+    free(text);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_model_without_a_prediction_has_no_error_of_zero),
         TEST(smartwatts_takes_a_recording_of_frames),
+        TEST(every_option_is_in_the_manual),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
