@@ -15,27 +15,27 @@
  *          first package that has it stands for all.
  * Hotplug  when the CPU goes offline another one of its die (or of its core) shows the same
  *          register; a core that has gone as a whole uses nothing and is left out.
- * Wraps    counters have 32 bits; one restart between two reads is added back. What would be more
- *          than PLAUSIBLE_W is a reset (suspend): the energy since then is lost, and said to be.
+ * Wraps    counters have 32 bits; what is a restart and what a reset says energy_step.h.
  * Rights   CAP_SYS_RAWIO and the right to open the file; the `msr` module.
  */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/parse.h"
 #include "sensor/energy_driver.h"
+#include "sensor/energy_step.h"
 #include "sensor/fsread.h"
 
-#define PLAUSIBLE_W 20000 /* of one counter: the largest machines use a few kW */
+#define COUNTER_RANGE (UINT64_C(1) << 32)
 #define ESU_FIXED_DRAM 16
 #define ESU_FIXED_PSYS 0
 
@@ -78,8 +78,7 @@ struct source {
     bool away;                /* its core is offline */
     size_t counter;
     unsigned esu;
-    uint32_t last;
-    uint64_t last_ns;     /* BOOTTIME of the last good reading */
+    struct cb_energy_steps steps;
     uint64_t total_steps; /* since open */
 };
 
@@ -318,8 +317,13 @@ static int add_source(struct msr *m, const struct domain_register *what, uint32_
     if (s->counter == CB_ENERGY_MAX_COUNTERS)
         return cb_err_set(err, ERANGE, "more than %d counters", CB_ENERGY_MAX_COUNTERS);
     m->counters[s->counter].step_uj += steps_to_uj(1, s->esu) + 1;
-    s->last = (uint32_t)now;
-    s->last_ns = cb_clock_boot_ns();
+    s->steps = (struct cb_energy_steps){
+        .range = COUNTER_RANGE,
+        .uj_per_count = ldexp(1e6, -(int)s->esu),
+        .max_w = cb_energy_max_w(what->domain, m->topology->n_sockets),
+        .last = (uint32_t)now,
+        .at = cb_energy_moment(),
+    };
     s->fd = cb_take_fd(fd);
     m->n_sources++;
     return 1;
@@ -453,9 +457,10 @@ static int read_source(const struct msr *m, struct source *s, uint64_t *ret_valu
 
 static int advance(const struct msr *m, struct source *s, struct cb_err *err)
 {
-    uint64_t now_ns = cb_clock_boot_ns();
     uint64_t value = 0;
+    uint64_t steps = 0;
     int r = read_source(m, s, &value, err);
+    struct cb_energy_moment now = cb_energy_moment();
 
     if (r == -ENODEV) {
         s->away = true;
@@ -464,22 +469,13 @@ static int advance(const struct msr *m, struct source *s, struct cb_err *err)
     if (r < 0)
         return r;
     if (s->away) { /* what it shows may be anything */
-        s->last = (uint32_t)value;
+        s->steps.last = (uint32_t)value;
+        s->steps.at = now;
         s->away = false;
     }
-
-    uint32_t now = (uint32_t)value;
-    uint32_t steps = now - s->last;
-    /* the second more makes short ticks and late refreshes no reset */
-    double seconds = (double)(now_ns - s->last_ns) / 1e9 + 1;
-    bool reset = now < s->last && (double)steps_to_uj(steps, s->esu) > PLAUSIBLE_W * seconds * 1e6;
-
-    s->last = now;
-    s->last_ns = now_ns;
-    if (reset)
-        return cb_err_set(err, ENODATA,
-                          "register 0x%x of CPU %u was reset, the energy since is unknown",
-                          s->address, s->cpu);
+    r = cb_energy_step(&s->steps, (uint32_t)value, &now, &steps, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "register 0x%x of CPU %u", s->address, s->cpu);
     s->total_steps += steps;
     return 0;
 }

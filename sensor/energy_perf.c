@@ -3,7 +3,8 @@
  * energy_perf.c - RAPL through the kernel's perf `power` PMU.
  *
  * Source   /sys/bus/event_source/devices/power/{type,cpumask,events/energy-*{,.scale,.unit}}.
- *          Counts are 64 bits, wraps are the kernel's business. Scale and unit are read, never
+ *          Counts are 64 bits, wraps are the kernel's business; a count that goes back or leaps
+ *          further than energy can is none (energy_step.h). Scale and unit are read, never
  *          assumed; a unit other than Joules is refused.
  * Dies     One CPU of the mask per die. On Intel the dies of a package have counters of their own
  *          and are added up; on AMD each shows the whole package, and the first one stands for all.
@@ -21,6 +22,7 @@
 #include "lib/err.h"
 #include "lib/parse.h"
 #include "sensor/energy_driver.h"
+#include "sensor/energy_step.h"
 #include "sensor/event.h"
 #include "sensor/fsread.h"
 
@@ -39,7 +41,8 @@ static const struct {
 struct source {
     int fd;
     size_t counter;
-    uint64_t first; /* count at open */
+    struct cb_energy_steps steps;
+    uint64_t total; /* counts since open */
 };
 
 struct perf_energy {
@@ -132,19 +135,23 @@ static size_t counter_of(struct perf_energy *p, uint16_t socket, size_t k, doubl
     return i;
 }
 
-static int add_source(struct perf_energy *p, size_t counter, int fd, struct cb_err *err)
+static int add_source(struct perf_energy *p, size_t counter, int fd, uint32_t n_sockets,
+                      struct cb_err *err)
 {
-    uint64_t first;
+    struct cb_energy_steps steps = {0};
 
     if (counter == CB_ENERGY_MAX_COUNTERS || p->n_sources == CB_ENERGY_MAX_COUNTERS) {
         (void)close(fd);
         return cb_err_set(err, ERANGE, "more than %d energy counters", CB_ENERGY_MAX_COUNTERS);
     }
-    if (read(fd, &first, sizeof(first)) != (ssize_t)sizeof(first)) {
+    if (read(fd, &steps.last, sizeof(steps.last)) != (ssize_t)sizeof(steps.last)) {
         (void)close(fd);
         return cb_err_set(err, EIO, "cannot read the power PMU");
     }
-    p->sources[p->n_sources++] = (struct source){.fd = fd, .counter = counter, .first = first};
+    steps.uj_per_count = p->uj_per_count[counter];
+    steps.max_w = cb_energy_max_w(p->counters[counter].domain, n_sockets);
+    steps.at = cb_energy_moment();
+    p->sources[p->n_sources++] = (struct source){.fd = fd, .counter = counter, .steps = steps};
     return 0;
 }
 
@@ -169,7 +176,7 @@ static int open_event(struct perf_energy *p, const struct cb_energy_options *opt
         fd = open_on_cpu(type, config, t->cpus[i], err);
         if (fd < 0)
             return fd;
-        r = add_source(p, counter_of(p, socket, k, uj_per_count), fd, err);
+        r = add_source(p, counter_of(p, socket, k, uj_per_count), fd, t->n_sockets, err);
     }
     return r;
 }
@@ -235,6 +242,21 @@ static int perf_open(const struct cb_energy_options *options, void **ret_state,
     return 0;
 }
 
+static int advance(struct source *s, struct cb_err *err)
+{
+    uint64_t now;
+    uint64_t counts = 0;
+    ssize_t n = read(s->fd, &now, sizeof(now));
+    struct cb_energy_moment at = cb_energy_moment();
+    int r;
+
+    if (n != (ssize_t)sizeof(now))
+        return cb_err_set(err, EIO, "cannot read the power PMU (CPU offline?)");
+    r = cb_energy_step(&s->steps, now, &at, &counts, err);
+    s->total += counts;
+    return r;
+}
+
 static int perf_read(void *state, size_t counter, const struct cb_energy_interval *interval,
                      uint64_t *ret_total_uj, struct cb_err *err)
 {
@@ -243,13 +265,14 @@ static int perf_read(void *state, size_t counter, const struct cb_energy_interva
 
     (void)interval;
     for (size_t i = 0; i < p->n_sources; i++) {
-        uint64_t now;
+        int r;
 
         if (p->sources[i].counter != counter)
             continue;
-        if (read(p->sources[i].fd, &now, sizeof(now)) != (ssize_t)sizeof(now))
-            return cb_err_set(err, EIO, "cannot read the power PMU (CPU offline?)");
-        counts += now - p->sources[i].first;
+        r = advance(&p->sources[i], err);
+        if (r < 0)
+            return r;
+        counts += p->sources[i].total;
     }
     *ret_total_uj = (uint64_t)floorl((long double)counts * p->uj_per_count[counter]);
     return 0;

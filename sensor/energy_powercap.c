@@ -7,37 +7,37 @@
  *          package on AMD (the first stands for all). "core", "uncore" and "dram" lie inside their
  *          package; "psys" stands beside the packages and contains them. "intel-rapl-mmio:*" shows
  *          the packages a second time and is not used.
- * Wraps    energy_uj restarts after max_energy_range_uj; one restart between two reads is added
- *          back, an equal value is no restart. A restart that would mean more than PLAUSIBLE_W
- *          since the last read is a reset (suspend, another program): the energy since then is
- *          lost, and said to be.
+ * Wraps    energy_uj restarts after max_energy_range_uj; what is a restart and what a reset says
+ *          energy_step.h. A zone's most is LIMIT_FACTOR times its largest
+ *          constraint_N_max_power_uw, which a short turbo exceeds, else cb_energy_max_w().
  * Rights   energy_uj is readable by root only (CAP_DAC_READ_SEARCH); opened once at the start.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/parse.h"
 #include "sensor/energy_driver.h"
+#include "sensor/energy_step.h"
 #include "sensor/fsread.h"
 
 #define POWERCAP "sys/class/powercap"
 #define ZONE_MAX 48
-#define PLAUSIBLE_W 20000 /* the largest machines use a few kW */
+#define MAX_CONSTRAINTS 4 /* long and short term, peak power */
+#define LIMIT_FACTOR 4
+#define LIMIT_MIN_W 250 /* a small processor's turbo is many times its rated power */
 
 struct zone {
     int fd;
     size_t counter;
-    uint64_t range_uj;
-    uint64_t last_uj;
-    uint64_t last_ns; /* BOOTTIME of the last good reading */
+    struct cb_energy_steps steps;
     uint64_t total_uj;
     char name[ZONE_MAX];
 };
@@ -142,17 +142,37 @@ static int read_zone(int fd, const char *name, uint64_t *ret_uj, struct cb_err *
     return 0;
 }
 
-static int open_zone(int root_fd, const char *zone, struct zone *z, struct cb_err *err)
+/* What the zone's own limits say, in W; 0: nothing. */
+static double limit_w(int root_fd, const char *zone)
 {
+    uint64_t most_uw = 0;
+
+    for (int i = 0; i < MAX_CONSTRAINTS; i++) {
+        char path[128];
+        uint64_t uw;
+
+        (void)snprintf(path, sizeof(path), POWERCAP "/%s/constraint_%d_max_power_uw", zone, i);
+        if (cb_fsread_u64(root_fd, path, &uw, NULL) == 0 && uw > most_uw)
+            most_uw = uw;
+    }
+    if (most_uw == 0)
+        return 0;
+    return fmax(LIMIT_FACTOR * (double)most_uw / 1e6, LIMIT_MIN_W);
+}
+
+static int open_zone(const struct cb_energy_options *options, const char *zone, uint8_t domain,
+                     struct zone *z, struct cb_err *err)
+{
+    int root_fd = options->root_fd;
     char path[128];
     cb_auto_close int fd = -1;
     int r;
 
     (void)snprintf(path, sizeof(path), POWERCAP "/%s/max_energy_range_uj", zone);
-    r = cb_fsread_u64(root_fd, path, &z->range_uj, err);
+    r = cb_fsread_u64(root_fd, path, &z->steps.range, err);
     if (r < 0)
         return r == -EINVAL ? -EPROTO : r;
-    if (z->range_uj == 0)
+    if (z->steps.range == 0)
         return cb_err_set(err, EPROTO, "'/%s' is 0: wraps cannot be added back", path);
     (void)snprintf(path, sizeof(path), POWERCAP "/%s/energy_uj", zone);
     fd = cb_fsread_open(root_fd, path, err);
@@ -161,10 +181,14 @@ static int open_zone(int root_fd, const char *zone, struct zone *z, struct cb_er
                           "'/%s' is for root only: run as root or with CAP_DAC_READ_SEARCH", path);
     if (fd < 0)
         return fd;
-    r = read_zone(fd, zone, &z->last_uj, err);
+    r = read_zone(fd, zone, &z->steps.last, err);
     if (r < 0)
         return r;
-    z->last_ns = cb_clock_boot_ns();
+    z->steps.at = cb_energy_moment();
+    z->steps.uj_per_count = 1;
+    z->steps.max_w = limit_w(root_fd, zone);
+    if (z->steps.max_w == 0)
+        z->steps.max_w = cb_energy_max_w(domain, options->topology->n_sockets);
     z->fd = cb_take_fd(fd);
     return 0;
 }
@@ -209,7 +233,7 @@ static int add_zone(struct powercap *p, const struct cb_energy_options *options,
         return cb_err_set(err, ERANGE, "more than %d zones", CB_ENERGY_MAX_COUNTERS);
     if (is_mirror(p, options->topology, z.counter))
         return 0;
-    r = open_zone(options->root_fd, zone, &z, err);
+    r = open_zone(options, zone, domain, &z, err);
     if (r < 0)
         return r;
     (void)snprintf(p->counters[z.counter].name, sizeof(p->counters[z.counter].name), "%s (%s)",
@@ -304,27 +328,19 @@ static int powercap_open(const struct cb_energy_options *options, void **ret_sta
 /* The energy since the last reading of one zone. */
 static int advance(struct zone *z, struct cb_err *err)
 {
-    uint64_t now_ns = cb_clock_boot_ns();
     uint64_t now_uj = 0;
-    uint64_t delta_uj;
+    uint64_t delta_uj = 0;
     int r = read_zone(z->fd, z->name, &now_uj, err);
+    struct cb_energy_moment now = cb_energy_moment();
 
     if (r < 0)
         return r;
-    if (now_uj > z->range_uj)
+    if (now_uj > z->steps.range)
         return cb_err_set(err, EPROTO, "%s: %" PRIu64 " uJ is above the range %" PRIu64, z->name,
-                          now_uj, z->range_uj);
-    delta_uj = now_uj >= z->last_uj ? now_uj - z->last_uj : z->range_uj - z->last_uj + now_uj;
-
-    /* the second more makes short ticks and late refreshes no reset */
-    double seconds = (double)(now_ns - z->last_ns) / 1e9 + 1;
-    bool reset = now_uj < z->last_uj && (double)delta_uj > PLAUSIBLE_W * seconds * 1e6;
-
-    z->last_uj = now_uj;
-    z->last_ns = now_ns;
-    if (reset)
-        return cb_err_set(err, ENODATA, "%s: the counter was reset, the energy since is unknown",
-                          z->name);
+                          now_uj, z->steps.range);
+    r = cb_energy_step(&z->steps, now_uj, &now, &delta_uj, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "%s", z->name);
     z->total_uj += delta_uj;
     return 0;
 }
