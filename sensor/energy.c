@@ -24,12 +24,18 @@ struct last {
     bool failed; /* the last reading: the next one only starts anew */
 };
 
-struct cb_energy {
+/* An open driver. */
+struct part {
     const struct cb_energy_driver *driver; /* NULL: none */
     void *state;
     const struct cb_energy_counter *counters;
     size_t n;
     struct last *last;
+};
+
+struct cb_energy {
+    struct part main;
+    struct part cores; /* for what the main one lacks; of it only the cores are given */
     char reason[1024];
 };
 
@@ -41,21 +47,46 @@ static void add_reason(struct cb_energy *energy, const char *name, const char *t
                    text);
 }
 
-static int open_driver(struct cb_energy *energy, const struct cb_energy_driver *driver,
+static int open_driver(struct part *part, const struct cb_energy_driver *driver,
                        const struct cb_energy_options *options, struct cb_err *err)
 {
     void *state = NULL;
     size_t n = 0;
-    int r = driver->open(options, &state, &energy->counters, &n, err);
+    int r = driver->open(options, &state, &part->counters, &n, err);
 
     if (r < 0)
         return r;
-    energy->driver = driver;
-    energy->state = state;
-    energy->n = n;
-    energy->last = calloc(n, sizeof(*energy->last));
-    if (!energy->last)
+    part->driver = driver;
+    part->state = state;
+    part->n = n;
+    part->last = calloc(n, sizeof(*part->last));
+    if (!part->last)
         return cb_err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
+static bool has_cores(const struct part *part)
+{
+    for (size_t i = 0; i < part->n; i++)
+        if (part->counters[i].domain == CB_DOMAIN_CORE)
+            return true;
+    return false;
+}
+
+/* AMD's cores may be shown by the registers alone. */
+static int add_cores(struct cb_energy *energy, const struct cb_energy_options *options,
+                     struct cb_err *err)
+{
+    struct cb_err why = {0};
+    int r;
+
+    if (options->topology->vendor != CB_CPU_AMD || has_cores(&energy->main) ||
+        energy->main.driver->source == CB_SOURCE_ESTIMATE)
+        return 0;
+    r = open_driver(&energy->cores, &cb_energy_msr, options, &why);
+    if (r == -ENOMEM)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    add_reason(energy, "cores", r < 0 ? why.text : "from msr");
     return 0;
 }
 
@@ -70,13 +101,13 @@ static int try_all(struct cb_energy *energy, const struct cb_energy_options *opt
             add_reason(energy, "estimate", "switched off (--no-estimate)");
             continue;
         }
-        r = open_driver(energy, drivers[i], options, &why);
+        r = open_driver(&energy->main, drivers[i], options, &why);
         if (r == 0) {
             add_reason(energy, drivers[i]->name,
                        drivers[i] == &cb_energy_estimate
                            ? "used, not a measurement (docs/estimate.md)"
                            : "used");
-            return 0;
+            return add_cores(energy, options, err);
         }
         if (r == -ENOMEM || r == -EINVAL) {
             if (err)
@@ -98,7 +129,7 @@ static int try_one(struct cb_energy *energy, const struct cb_energy_options *opt
             continue;
         if (drivers[i] == &cb_energy_estimate && options->no_estimate)
             return cb_err_set(err, EINVAL, "--energy estimate and --no-estimate contradict");
-        r = open_driver(energy, drivers[i], options, err);
+        r = open_driver(&energy->main, drivers[i], options, err);
         if (r < 0)
             return cb_err_prefix(err, r, "energy source '%s'", options->wanted);
         add_reason(energy, options->wanted, "used, as asked");
@@ -126,25 +157,31 @@ int cb_energy_open(const struct cb_energy_options *options, struct cb_energy **r
     return r;
 }
 
+static void close_part(struct part *part)
+{
+    if (part->driver)
+        part->driver->close(part->state);
+    free(part->last);
+}
+
 struct cb_energy *cb_energy_close(struct cb_energy *energy)
 {
     if (!energy)
         return NULL;
-    if (energy->driver)
-        energy->driver->close(energy->state);
-    free(energy->last);
+    close_part(&energy->main);
+    close_part(&energy->cores);
     free(energy);
     return NULL;
 }
 
 size_t cb_energy_n(const struct cb_energy *energy)
 {
-    return energy->n;
+    return energy->main.n + energy->cores.n;
 }
 
 const char *cb_energy_name(const struct cb_energy *energy)
 {
-    return energy->driver ? energy->driver->name : "none";
+    return energy->main.driver ? energy->main.driver->name : "none";
 }
 
 const char *cb_energy_reason(const struct cb_energy *energy)
@@ -158,31 +195,30 @@ static uint64_t uncertainty_uj(const struct cb_energy_counter *counter, uint64_t
 }
 
 /* One counter's interval; false when there is none this time. */
-static bool read_counter(struct cb_energy *energy, size_t i,
-                         const struct cb_energy_interval *interval, struct cb_frame_energy *ret,
-                         struct cb_gaps *gaps)
+static bool read_counter(struct part *part, size_t i, const struct cb_energy_interval *interval,
+                         struct cb_frame_energy *ret, struct cb_gaps *gaps)
 {
-    const struct cb_energy_counter *counter = &energy->counters[i];
-    struct last *last = &energy->last[i];
+    const struct cb_energy_counter *counter = &part->counters[i];
+    struct last *last = &part->last[i];
     struct cb_err err = {0};
     uint64_t total_uj = 0;
     bool failed = last->failed;
-    int r = energy->driver->read(energy->state, i, interval, &total_uj, &err);
+    int r = part->driver->read(part->state, i, interval, &total_uj, &err);
 
     last->failed = r < 0;
     if (r < 0) {
-        cb_gaps_add(gaps, "energy", "%s %s: %s", energy->driver->name, counter->name, err.text);
+        cb_gaps_add(gaps, "energy", "%s %s: %s", part->driver->name, counter->name, err.text);
         return false;
     }
     if (failed) {
         last->total_uj = total_uj;
         cb_gaps_add(gaps, "energy", "%s %s: readable again, counted from now on",
-                    energy->driver->name, counter->name);
+                    part->driver->name, counter->name);
         return false;
     }
     ret->socket = counter->socket;
     ret->domain = counter->domain;
-    ret->source = (uint8_t)energy->driver->source;
+    ret->source = (uint8_t)part->driver->source;
     ret->energy_uj = total_uj - last->total_uj;
     ret->uncertainty_uj = uncertainty_uj(counter, ret->energy_uj);
     last->total_uj = total_uj;
@@ -195,7 +231,10 @@ size_t cb_energy_read(struct cb_energy *energy, uint64_t tick_ns, const uint64_t
     const struct cb_energy_interval interval = {.tick_ns = tick_ns, .busy_ns = busy_ns};
     size_t n = 0;
 
-    for (size_t i = 0; i < energy->n; i++)
-        n += read_counter(energy, i, &interval, &ret_energies[n], gaps);
+    for (size_t i = 0; i < energy->main.n; i++)
+        n += read_counter(&energy->main, i, &interval, &ret_energies[n], gaps);
+    for (size_t i = 0; i < energy->cores.n; i++)
+        if (energy->cores.counters[i].domain == CB_DOMAIN_CORE)
+            n += read_counter(&energy->cores, i, &interval, &ret_energies[n], gaps);
     return n;
 }

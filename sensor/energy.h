@@ -4,6 +4,9 @@
  *
  * Order    perf's `power` PMU, the powercap files, the registers (msr), and last an estimate; each
  *          is tried, and cb_energy_reason() says what was chosen and why nothing better was.
+ * Cores    AMD's core domain is in perf's `power_core` PMU (Linux 6.14) or in the registers only;
+ *          with "auto" the latter, where they can be opened, add the cores to what perf or powercap
+ *          gives.
  * Units    microjoules. An interval's energy is the difference of two floored cumulative values,
  *          so nothing drifts.
  * Faults   A counter that cannot be read is a gap of this tick; the first reading after it only

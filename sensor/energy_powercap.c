@@ -5,7 +5,7 @@
  * Zones    "package-N" is the package with physical id N, wherever it stands in the numbering;
  *          "package-N-die-M" is one die: its own counter on Intel (added up), a mirror of the
  *          package on AMD (the first stands for all). "core", "uncore" and "dram" lie inside their
- *          package; "psys" stands beside the packages and contains them. "intel-rapl-mmio:*" shows
+ *          package, but AMD's "core" is the register of one core only and is left out; "psys" stands beside the packages and contains them. "intel-rapl-mmio:*" shows
  *          the packages a second time and is not used.
  * Wraps    energy_uj restarts after max_energy_range_uj; what is a restart and what a reset says
  *          energy_step.h. A zone's most is LIMIT_FACTOR times its largest
@@ -123,7 +123,8 @@ static int place_zone(const struct cb_energy_options *options, const char *zone,
     if (!part)
         return 0;
     for (size_t d = 0; d < sizeof(inner) / sizeof(inner[0]); d++)
-        if (inner[d] && strcmp(inner[d], own) == 0) {
+        if (inner[d] && strcmp(inner[d], own) == 0 &&
+            !(d == CB_DOMAIN_CORE && options->topology->vendor == CB_CPU_AMD)) {
             *ret_domain = (uint8_t)d;
             return 0;
         }

@@ -183,6 +183,24 @@ static void counts_the_dies_of_an_amd_package_once(void **state)
     energy = cb_energy_close(energy);
 }
 
+/* Linux's powercap zone "core" of AMD is the register of the package's first CPU */
+static void one_core_of_amd_is_not_taken_for_all(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_energy *energy;
+
+    two_sockets.vendor = CB_CPU_AMD;
+    put_zone(root, "intel-rapl:0", "package-0", 0);
+    put_zone(root, "intel-rapl:0:0", "core", 0);
+    energy = open_energy(root, "powercap");
+    put_zone(root, "intel-rapl:0", "package-0", 20000000);
+    put_zone(root, "intel-rapl:0:0", "core", 900000);
+    read_energy(energy);
+    assert_int_equal(reading.n, 1);
+    assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 20000000);
+    energy = cb_energy_close(energy);
+}
+
 /* Cascade Lake-AP: each die has a counter of its own */
 static void adds_up_the_dies_of_an_intel_package(void **state)
 {
@@ -514,6 +532,98 @@ static void a_power_pmu_that_leaps_or_goes_back_makes_no_joules(void **state)
     (void)close(count_fd);
 }
 
+#define POWER_CORE "sys/bus/event_source/devices/power_core"
+
+/* What power_core shows on each CPU; elsewhere the count file. */
+static uint64_t core_counts[4];
+static bool opened_core[4];
+
+static long open_core_file(long number, const long args[6])
+{
+    const struct {
+        uint32_t type;
+    } *attr = (const void *)args[0];
+    char name[] = "/tmp/cb-count-XXXXXX";
+    int fd;
+
+    if (number != SYS_perf_event_open)
+        return fault_real_syscall(number, args);
+    if (attr->type == 1)
+        return dup(count_fd);
+    assert_int_equal(attr->type, 77);
+    assert_in_range(args[2], 0, 3);
+    opened_core[args[2]] = true;
+    fd = mkstemp(name);
+    assert_true(fd >= 0 && unlink(name) == 0);
+    /* a read each: 0, 1 J, 2 J, ... times the CPU; CPU 3 then shows nothing any more */
+    for (int i = 0; i < (args[2] == 3 ? 3 : 8); i++) {
+        uint64_t count = core_counts[args[2]] + (uint64_t)i * 2000000 * (uint64_t)args[2];
+
+        assert_int_equal(write(fd, &count, sizeof(count)), sizeof(count));
+    }
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    return fd;
+}
+
+static void put_core_pmu(const struct fake_root *root)
+{
+    fake_root_put(root, POWER_CORE "/type", "77\n");
+    fake_root_put(root, POWER_CORE "/cpumask", "1-3\n");
+    fake_root_put(root, POWER_CORE "/format/event", "config:0-7\n");
+    fake_root_put(root, POWER_CORE "/events/energy-core", "event=0x01\n");
+    fake_root_put(root, POWER_CORE "/events/energy-core.scale", "0.5e-6\n");
+    fake_root_put(root, POWER_CORE "/events/energy-core.unit", "Joules\n");
+}
+
+static void the_cores_of_amd_are_added_up_where_perf_shows_them(void **state)
+{
+    static bool online[] = {true, true, true, true};
+    struct fake_root *root = *state;
+    struct cb_energy *energy;
+
+    two_sockets.vendor = CB_CPU_AMD;
+    two_sockets.online = online;
+    fake_root_put(root, "count", " ");
+    count_fd = openat(root->fd, "count", O_RDWR | O_CLOEXEC);
+    put_power_pmu(root, "1.0e-6", "Joules");
+    fake_root_put(root, POWER "/events/energy-cores", "event=0x01\n"); /* one core's: not used */
+    fake_root_put(root, POWER "/events/energy-cores.scale", "1.0e-6\n");
+    fake_root_put(root, POWER "/events/energy-cores.unit", "Joules\n");
+    put_core_pmu(root);
+    set_count(0);
+    fault_syscall = open_core_file;
+    energy = open_energy(root, "auto");
+    assert_string_equal(cb_energy_name(energy), "perf");
+    assert_true(!opened_core[0] && opened_core[1] && opened_core[2] && opened_core[3]);
+    set_count(0);
+    read_energy(energy);
+    assert_int_equal(reading.n, 3); /* the package of one, the cores of both */
+    assert_int_equal(energy_of(0, CB_DOMAIN_CORE), 1000000);
+    assert_int_equal(energy_of(1, CB_DOMAIN_CORE), 2000000 + 3000000);
+    assert_int_equal(reading.at[0].source, CB_SOURCE_PERF);
+    online[3] = false;
+    for (uint64_t last_uj = 3000000;; last_uj = 0) { /* its sibling goes on, then goes, too */
+        set_count(0);
+        read_energy(energy);
+        assert_int_equal(reading.gaps.n, 0);
+        assert_int_equal(energy_of(1, CB_DOMAIN_CORE), 2000000 + last_uj);
+        if (last_uj == 0)
+            break;
+    }
+    /* back again: opened anew, and counted from then on */
+    online[3] = true;
+    set_count(0);
+    read_energy(energy);
+    assert_int_equal(energy_of(1, CB_DOMAIN_CORE), 2000000);
+    set_count(0);
+    read_energy(energy);
+    assert_int_equal(energy_of(1, CB_DOMAIN_CORE), 2000000 + 3000000);
+    fault_syscall = NULL;
+    energy = cb_energy_close(energy);
+    two_sockets.online = NULL;
+    (void)close(count_fd);
+}
+
 /* Open on three dies, two of them of socket 0: how often its energy is that of socket 1. */
 static double dies_counted(const struct fake_root *root)
 {
@@ -632,6 +742,7 @@ int main(void)
         TEST(gives_the_difference_of_the_counters),
         TEST(goes_by_the_names_of_the_zones_not_their_numbers),
         TEST(counts_the_dies_of_an_amd_package_once),
+        TEST(one_core_of_amd_is_not_taken_for_all),
         TEST(adds_up_the_dies_of_an_intel_package),
         TEST(leaves_the_mmio_twin_out),
         TEST(adds_the_range_back_after_a_wrap),
@@ -645,6 +756,7 @@ int main(void)
         TEST(refuses_what_cannot_be),
         TEST(reads_scale_and_unit_of_the_power_pmu),
         TEST(a_power_pmu_that_leaps_or_goes_back_makes_no_joules),
+        TEST(the_cores_of_amd_are_added_up_where_perf_shows_them),
         TEST(the_power_pmu_is_opened_on_the_cpus_of_its_mask),
         TEST(the_power_pmu_of_amd_shows_the_package_on_every_die),
         TEST(an_equal_reading_is_no_wrap),

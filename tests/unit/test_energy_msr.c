@@ -349,6 +349,39 @@ static void an_amd_package_of_several_dies_has_one_counter(void **state)
     close_it(&o);
 }
 
+static void the_cores_of_amd_come_from_the_registers_where_powercap_is_taken(void **state)
+{
+    static const struct cpu cpus[] = {{0, "0", "0-1"}, {0, "1", "0-1"}};
+    struct opened o;
+
+    put_cpuinfo(*state, "AuthenticAMD", 25, 97);
+    put_cpus(*state, cpus, 2);
+    put_amd(*state, 0, 0x1010);
+    put_amd(*state, 1, 0x1010);
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/name", "package-0\n");
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/max_energy_range_uj", "65532610987\n");
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/energy_uj", "5\n");
+    assert_int_equal(try_open(*state, "auto", &o, NULL), 0);
+    assert_string_equal(cb_energy_name(o.energy), "powercap");
+    assert_non_null(strstr(cb_energy_reason(o.energy), "cores: from msr"));
+    put_amd(*state, 0, 0x1010 + 65536);
+    put_amd(*state, 1, 0x1010 + 131072);
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/energy_uj", "4000005\n");
+    read_it(&o);
+    assert_int_equal(o.n, 2);
+    assert_true(o.at[0].domain == CB_DOMAIN_PACKAGE && o.at[0].source == CB_SOURCE_POWERCAP);
+    assert_int_equal(o.at[0].energy_uj, 4000000);
+    assert_int_equal(energy_of(&(struct opened){.n = 1, .at = {o.at[1]}}, 0, CB_DOMAIN_CORE),
+                     3000000);
+    close_it(&o);
+    /* and none where the registers cannot be opened */
+    assert_int_equal(unlinkat(((struct fake_root *)*state)->fd, "dev/cpu/0/msr", 0), 0);
+    assert_int_equal(try_open(*state, "auto", &o, NULL), 0);
+    assert_int_equal(cb_energy_n(o.energy), 1);
+    assert_non_null(strstr(cb_energy_reason(o.energy), "cores: no '/dev/cpu/0/msr'"));
+    close_it(&o);
+}
+
 /* ---- not there ---- */
 
 /* The CPU has gone: its registers cannot be read any more. */
@@ -525,6 +558,7 @@ int main(void)
         with_client(the_dies_of_an_intel_package_are_added_up),
         with_client(amd_adds_up_cores_and_has_no_dram),
         with_client(an_amd_package_of_several_dies_has_one_counter),
+        with_client(the_cores_of_amd_come_from_the_registers_where_powercap_is_taken),
         with_client(another_cpu_of_the_package_is_read_when_one_goes_offline),
         with_client(an_amd_core_that_goes_offline_uses_nothing_more),
         with_client(unknown_models_are_refused),
