@@ -82,7 +82,8 @@ struct cb_frame_energy {
 };
 
 /* Machine counters per socket that are no events: "tsc", "aperf", "mperf" (summed over the
- * socket's CPUs), "pcu_clockticks", "pcu_c0", "pcu_c3", "pcu_c6", ... */
+ * socket's CPUs), "pcu_clockticks", "pcu_c0", "pcu_c3", "pcu_c6", "imc_read_bytes",
+ * "imc_write_bytes", ... */
 struct cb_frame_counter {
     const char *name;
     uint16_t socket;

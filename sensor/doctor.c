@@ -28,6 +28,7 @@
 #include "sensor/machine.h"
 #include "sensor/mounts.h"
 #include "sensor/place.h"
+#include "sensor/uncore.h"
 
 #define PARANOID "proc/sys/kernel/perf_event_paranoid"
 #define TYPICAL_EVENTS 5 /* the default set and cpu-clock */
@@ -254,7 +255,7 @@ static void check_clocks(const struct patient *p, struct cb_finding *f)
     struct cb_machine *machine = NULL;
     struct cb_err err = {0};
     int r = cb_machine_open(p->root_fd, &p->topology, &machine, &err);
-    size_t n = r < 0 ? 0 : cb_machine_n(machine) / p->topology.n_sockets;
+    size_t n = r < 0 ? 0 : cb_machine_n_clocks(machine);
 
     machine = cb_machine_close(machine);
     f->name = "clocks";
@@ -272,6 +273,28 @@ static void check_clocks(const struct patient *p, struct cb_finding *f)
     } else {
         say(f, "TSC, APERF, MPERF");
     }
+}
+
+/* What only some of Intel's servers have, and the model does not need. */
+static void check_uncore(const struct patient *p, struct cb_finding *f)
+{
+    struct cb_uncore *uncore = NULL;
+    struct cb_err err = {0};
+
+    f->name = "uncore";
+    if (cb_uncore_open(p->root_fd, &p->topology, &uncore, &err) < 0) {
+        say(f, "%s", err.text);
+        return;
+    }
+    say(f, "%s",
+        cb_uncore_has(uncore, "pcu_clockticks")
+            ? "residency in core C-states (uncore_pcu)"
+            : "no residency in core C-states (no uncore_pcu PMU that can be opened)");
+    say(f, "%s",
+        cb_uncore_has(uncore, "imc_read_bytes")
+            ? "memory traffic (uncore_imc)"
+            : "no memory traffic (no uncore_imc PMU that can be opened)");
+    uncore = cb_uncore_close(uncore);
 }
 
 /* ---- rights ---- */
@@ -529,8 +552,9 @@ int cb_doctor_examine(const struct cb_doctor_options *options, struct cb_finding
                       struct cb_err *err)
 {
     static void (*const checks[])(const struct patient *, struct cb_finding *) = {
-        check_energy,  check_counters,   check_clocks,      check_rights, check_lockdown,
-        check_cgroups, check_statistics, check_descriptors, check_bpf,    check_docker,
+        check_energy,      check_counters, check_clocks,  check_uncore,
+        check_rights,      check_lockdown, check_cgroups, check_statistics,
+        check_descriptors, check_bpf,      check_docker,
     };
     enum { N = sizeof(checks) / sizeof(checks[0]) };
     struct patient p = {.root_fd = options->root_fd, .docker_host = options->docker_host};

@@ -7,6 +7,7 @@
 
 #include "lib/err.h"
 #include "sensor/perf.h"
+#include "sensor/uncore.h"
 
 #define LIST "msr/tsc/,msr/aperf/,msr/mperf/"
 
@@ -19,6 +20,7 @@ struct cb_machine {
     const struct cb_topology *topology;
     struct cb_perf *perf; /* NULL: no such PMU */
     struct cb_perf_target *target;
+    struct cb_uncore *uncore;
     size_t n_events; /* without the cpu-clock that rides along */
     const char *names[sizeof(names) / sizeof(names[0])];
     size_t events[sizeof(names) / sizeof(names[0])];
@@ -71,6 +73,8 @@ int cb_machine_open(int root_fd, const struct cb_topology *topology,
         return cb_err_set(err, ENOMEM, "out of memory");
     machine->topology = topology;
     r = start(machine, root_fd, err);
+    if (r == 0)
+        r = cb_uncore_open(root_fd, topology, &machine->uncore, err);
     if (r < 0)
         (void)cb_machine_close(machine);
     else
@@ -86,6 +90,7 @@ struct cb_machine *cb_machine_close(struct cb_machine *machine)
         machine->target = cb_perf_target_close(machine->perf, machine->target);
         machine->perf = cb_perf_close(machine->perf);
     }
+    machine->uncore = cb_uncore_close(machine->uncore);
     free(machine->counts);
     free(machine->enabled_ns);
     free(machine->running_ns);
@@ -93,9 +98,15 @@ struct cb_machine *cb_machine_close(struct cb_machine *machine)
     return NULL;
 }
 
+size_t cb_machine_n_clocks(const struct cb_machine *machine)
+{
+    return machine->target ? machine->n_events : 0;
+}
+
 size_t cb_machine_n(const struct cb_machine *machine)
 {
-    return machine->target ? machine->n_events * machine->topology->n_sockets : 0;
+    return cb_machine_n_clocks(machine) * machine->topology->n_sockets +
+           cb_uncore_n(machine->uncore);
 }
 
 int cb_machine_follow(struct cb_machine *machine, struct cb_err *err)
@@ -107,8 +118,8 @@ int cb_machine_follow(struct cb_machine *machine, struct cb_err *err)
     return r;
 }
 
-size_t cb_machine_read(struct cb_machine *machine, struct cb_frame_counter *ret_counters,
-                       struct cb_gaps *gaps)
+static size_t read_clocks(struct cb_machine *machine, struct cb_frame_counter *ret_counters,
+                          struct cb_gaps *gaps)
 {
     struct cb_err err = {0};
     size_t n = 0;
@@ -129,4 +140,12 @@ size_t cb_machine_read(struct cb_machine *machine, struct cb_frame_counter *ret_
                 .value = machine->counts[s * cb_perf_n_events(machine->perf) + machine->events[e]],
             };
     return n;
+}
+
+size_t cb_machine_read(struct cb_machine *machine, struct cb_frame_counter *ret_counters,
+                       struct cb_gaps *gaps)
+{
+    size_t n = read_clocks(machine, ret_counters, gaps);
+
+    return n + cb_uncore_read(machine->uncore, ret_counters + n, gaps);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * machine.h - the machine's own clocks per socket: TSC, APERF, MPERF.
+ * machine.h - the machine's own counters per socket: TSC, APERF, MPERF, and those of uncore.h.
  *
  * Source   perf's `msr` PMU (/sys/bus/event_source/devices/msr/events), one group per CPU; what
  *          this machine lacks is left out. "tsc" runs in idle too; "aperf" and "mperf" only while a
  *          CPU is not halted, and aperf/mperf is its frequency over the nominal one.
- * Units    ticks, summed over the socket's CPUs.
+ * Units    ticks, summed over the socket's CPUs; uncore.h has its own.
  * Threads  one object belongs to one thread. Reading allocates nothing.
  */
 #ifndef CB_SENSOR_MACHINE_H
@@ -26,6 +26,9 @@ struct cb_machine;
 int cb_machine_open(int root_fd, const struct cb_topology *topology,
                     struct cb_machine **ret_machine, struct cb_err *err) cb_must_check;
 struct cb_machine *cb_machine_close(struct cb_machine *machine);
+
+/* How many of TSC, APERF and MPERF there are. */
+size_t cb_machine_n_clocks(const struct cb_machine *machine);
 
 /* Most entries a read can give. */
 size_t cb_machine_n(const struct cb_machine *machine);
