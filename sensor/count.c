@@ -81,19 +81,25 @@ static int choose_auto(struct cb_count *count, const struct cb_count_options *o)
     return 0;
 }
 
+int cb_count_check(const char *wanted, struct cb_err *err)
+{
+    if (strcmp(wanted, "auto") == 0 || strcmp(wanted, "perf") == 0 || strcmp(wanted, "bpf") == 0)
+        return 0;
+    return cb_err_set(err, EINVAL, "unknown way to count '%s': auto, perf or bpf", wanted);
+}
+
 static int choose(struct cb_count *count, const struct cb_count_options *o, struct cb_err *err)
 {
-    if (strcmp(o->wanted, "auto") == 0) {
-        int r = choose_auto(count, o);
+    int r = cb_count_check(o->wanted, err);
 
+    if (r < 0)
+        return r;
+    if (strcmp(o->wanted, "auto") == 0) {
+        r = choose_auto(count, o);
         return r < 0 ? cb_err_set(err, -r, "out of memory") : 0;
     }
     (void)snprintf(count->reason, sizeof(count->reason), "%s, as asked", o->wanted);
-    if (strcmp(o->wanted, "bpf") == 0)
-        return open_bpf(count, o, err);
-    if (strcmp(o->wanted, "perf") == 0)
-        return 0;
-    return cb_err_set(err, EINVAL, "unknown way to count '%s': auto, perf or bpf", o->wanted);
+    return strcmp(o->wanted, "bpf") == 0 ? open_bpf(count, o, err) : 0;
 }
 
 int cb_count_open(const struct cb_count_options *options, struct cb_count **ret_count,

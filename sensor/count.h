@@ -34,6 +34,9 @@ struct cb_count_options {
     size_t n_targets;                   /* how many cgroups there are to count now */
 };
 
+/* Is @wanted one of its names? -EINVAL. */
+int cb_count_check(const char *wanted, struct cb_err *err) cb_must_check;
+
 /* -EINVAL: an unknown name; else the error of what was asked for by name. */
 int cb_count_open(const struct cb_count_options *options, struct cb_count **ret_count,
                   struct cb_err *err) cb_must_check;

@@ -382,7 +382,7 @@ static void work(struct cb_docker *docker)
 
 /* ---- the caller's side ---- */
 
-static int parse_host(struct cb_docker *docker, const char *host, struct cb_err *err)
+int cb_docker_check_host(const char *host, struct cb_err *err)
 {
     if (!*host)
         return 0;
@@ -392,10 +392,9 @@ static int parse_host(struct cb_docker *docker, const char *host, struct cb_err 
                           "this machine (--docker-host)",
                           host);
     host += strlen(UNIX_SCHEME);
-    if (*host != '/' || strlen(host) >= sizeof(docker->socket))
+    if (*host != '/' || strlen(host) >= sizeof(((struct cb_docker *)0)->socket))
         return cb_err_set(err, EINVAL, "Docker host 'unix://%s' is no absolute path of a socket",
                           host);
-    (void)snprintf(docker->socket, sizeof(docker->socket), "%s", host);
     return 0;
 }
 
@@ -436,8 +435,10 @@ int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,
     docker->epoll_fd = docker->timer_fd = -1;
     docker->events_since = time(NULL);
     docker->questions = calloc(QUESTIONS, sizeof(*docker->questions));
-    r = docker->questions ? parse_host(docker, host, err)
+    r = docker->questions ? cb_docker_check_host(host, err)
                           : cb_err_set(err, ENOMEM, "out of memory");
+    if (r == 0 && *host)
+        (void)snprintf(docker->socket, sizeof(docker->socket), "%s", host + strlen(UNIX_SCHEME));
     if (r == 0)
         r = open_descriptors(docker, err);
     if (r == 0)

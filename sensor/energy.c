@@ -119,6 +119,25 @@ static int try_all(struct cb_energy *energy, const struct cb_energy_options *opt
     return 0;
 }
 
+int cb_energy_check(const struct cb_energy_options *options, struct cb_err *err)
+{
+    bool known = strcmp(options->wanted, "auto") == 0;
+
+    for (size_t i = 0; i < N_DRIVERS; i++)
+        known = known || strcmp(options->wanted, drivers[i]->name) == 0;
+    if (!known)
+        return cb_err_set(err, EINVAL,
+                          "unknown energy source '%s': auto, perf, powercap, msr or estimate",
+                          options->wanted);
+    if (options->no_estimate && strcmp(options->wanted, cb_energy_estimate.name) == 0)
+        return cb_err_set(err, EINVAL, "--energy estimate and --no-estimate contradict");
+    if (options->max_watts > 0 && options->idle_watts > options->max_watts)
+        return cb_err_set(err, EINVAL,
+                          "--estimate-idle-watts (%.1f W) is above --estimate-max-watts (%.1f W)",
+                          options->idle_watts, options->max_watts);
+    return 0;
+}
+
 static int try_one(struct cb_energy *energy, const struct cb_energy_options *options,
                    struct cb_err *err)
 {
@@ -127,25 +146,24 @@ static int try_one(struct cb_energy *energy, const struct cb_energy_options *opt
 
         if (strcmp(options->wanted, drivers[i]->name) != 0)
             continue;
-        if (drivers[i] == &cb_energy_estimate && options->no_estimate)
-            return cb_err_set(err, EINVAL, "--energy estimate and --no-estimate contradict");
         r = open_driver(&energy->main, drivers[i], options, err);
         if (r < 0)
             return cb_err_prefix(err, r, "energy source '%s'", options->wanted);
         add_reason(energy, options->wanted, "used, as asked");
         return 0;
     }
-    return cb_err_set(err, EINVAL,
-                      "unknown energy source '%s': auto, perf, powercap, msr or estimate",
-                      options->wanted);
+    return -EINVAL; /* cb_energy_check() knows the names */
 }
 
 int cb_energy_open(const struct cb_energy_options *options, struct cb_energy **ret_energy,
                    struct cb_err *err)
 {
-    struct cb_energy *energy = calloc(1, sizeof(*energy));
-    int r;
+    struct cb_energy *energy = NULL;
+    int r = cb_energy_check(options, err);
 
+    if (r < 0)
+        return r;
+    energy = calloc(1, sizeof(*energy));
     if (!energy)
         return cb_err_set(err, ENOMEM, "out of memory");
     r = strcmp(options->wanted, "auto") == 0 ? try_all(energy, options, err)

@@ -40,6 +40,10 @@ struct cb_energy_options {
     double max_watts;
 };
 
+/* What can be said of the options without a machine: `wanted`, `no_estimate` and the watts.
+ * -EINVAL. */
+int cb_energy_check(const struct cb_energy_options *options, struct cb_err *err) cb_must_check;
+
 /* With "auto" a machine without any source is no error: cb_energy_n() is 0 then.
  * -EINVAL: an unknown name or watts that contradict; -EACCES: the source is there but not readable;
  * any errno of a source asked for by name. */

@@ -3,6 +3,7 @@
 #include "sensor/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,11 @@
 #include "lib/config_file.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
+#include "lib/link_wire.h"
+#include "sensor/count.h"
+#include "sensor/docker.h"
+#include "sensor/energy.h"
+#include "sensor/place.h"
 
 #define AT(member) offsetof(struct cb_sensor_options, member)
 
@@ -255,6 +261,47 @@ static int check_synthetic(struct cb_sensor_options *o, struct cb_err *err)
     return 0;
 }
 
+static int check_root(const char *path, struct cb_err *err)
+{
+    cb_auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 ? cb_err_set(err, EINVAL, "cannot open '%.200s': %s", path, strerror(errno)) : 0;
+}
+
+/* What measuring would refuse sooner or later. */
+static int check_measuring(const struct cb_sensor_options *o, struct cb_err *err)
+{
+    const struct cb_energy_options energy = {.wanted = o->energy,
+                                             .no_estimate = o->no_estimate,
+                                             .idle_watts = o->idle_watts,
+                                             .max_watts = o->max_watts};
+    int r = cb_energy_check(&energy, err);
+
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --energy");
+    r = cb_count_check(o->count, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --count");
+    r = cb_place_check(o->hierarchy, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --hierarchy");
+    r = cb_docker_check_host(o->docker_host, err);
+    if (r < 0)
+        return cb_err_prefix(err, r, "option --docker-host");
+    r = check_root(o->root, err);
+    return r < 0 ? cb_err_prefix(err, r, "option --root") : 0;
+}
+
+static int check_start(struct cb_sensor_options *o, struct cb_err *err)
+{
+    int r = o->synthetic ? check_synthetic(o, err) : check_measuring(o, err);
+
+    if (r < 0 || o->output)
+        return r;
+    r = cb_link_wire_check_endpoint(o->formula, false, o->plain, o->insecure, err);
+    return r < 0 ? cb_err_prefix(err, r, "option --formula") : 0;
+}
+
 static int check(struct cb_sensor_options *o, struct cb_err *err)
 {
     if (cb_log_level_parse(o->log_level, &o->level) < 0)
@@ -276,7 +323,10 @@ static int check(struct cb_sensor_options *o, struct cb_err *err)
                           o->hwpc_names);
     if (o->insecure && !o->plain)
         return cb_err_set(err, EINVAL, "--insecure goes with --plain only");
-    return o->synthetic ? check_synthetic(o, err) : 0;
+    /* these start nothing */
+    return o->help || o->version || o->print_key || o->print_config || o->list_events
+               ? 0
+               : check_start(o, err);
 }
 
 /* Once more, now that the file is known. */

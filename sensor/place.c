@@ -418,15 +418,27 @@ int cb_place_close(struct cb_place *place, struct cb_err *err)
 
 /* ---- choosing ---- */
 
+static const struct way {
+    const char *name;
+    int (*use)(struct cb_place *place, uint32_t cpu, struct cb_err *err);
+} ways[] = {{"v1", use_v1}, {"v2", use_v2}, {"mount", use_mount}};
+#define N_WAYS (sizeof(ways) / sizeof(ways[0]))
+
+int cb_place_check(const char *wanted, struct cb_err *err)
+{
+    bool known = strcmp(wanted, "auto") == 0;
+
+    for (size_t i = 0; i < N_WAYS; i++)
+        known = known || strcmp(wanted, ways[i].name) == 0;
+    return known ? 0
+                 : cb_err_set(err, EINVAL, "unknown hierarchy '%s': auto, v1, v2 or mount", wanted);
+}
+
 static int try_ways(struct cb_place *place, const char *wanted, uint32_t cpu, struct cb_err *err)
 {
-    static const struct {
-        const char *name;
-        int (*use)(struct cb_place *place, uint32_t cpu, struct cb_err *err);
-    } ways[] = {{"v1", use_v1}, {"v2", use_v2}, {"mount", use_mount}};
     char tried[640] = "";
 
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    for (size_t i = 0; i < N_WAYS; i++) {
         struct cb_err why = {0};
         size_t n = strlen(tried);
         int r;
@@ -443,17 +455,18 @@ static int try_ways(struct cb_place *place, const char *wanted, uint32_t cpu, st
         (void)snprintf(tried + n, sizeof(tried) - n, "%s%s: %.190s", n ? "; " : "", ways[i].name,
                        why.text);
     }
-    if (!*tried)
-        return cb_err_set(err, EINVAL, "unknown hierarchy '%s': auto, v1, v2 or mount", wanted);
     return cb_err_set(err, ENOENT, "no cgroup hierarchy can be counted: %s", tried);
 }
 
 int cb_place_open(int root_fd, const char *wanted, uint32_t cpu, struct cb_place **ret_place,
                   struct cb_err *err)
 {
-    struct cb_place *place = calloc(1, sizeof(*place));
-    int r;
+    struct cb_place *place;
+    int r = cb_place_check(wanted, err);
 
+    if (r < 0)
+        return r;
+    place = calloc(1, sizeof(*place));
     if (!place)
         return cb_err_set(err, ENOMEM, "out of memory");
     place->root_fd = root_fd;

@@ -25,6 +25,9 @@
 struct cb_err;
 struct cb_place;
 
+/* Is @wanted one that cb_place_open() knows? -EINVAL. */
+int cb_place_check(const char *wanted, struct cb_err *err) cb_must_check;
+
 /* @wanted: "auto", "v1", "v2" or "mount". @cpu: an online CPU to try on. The error says what was
  * tried. -EACCES: no right to count at all. */
 int cb_place_open(int root_fd, const char *wanted, uint32_t cpu, struct cb_place **ret_place,

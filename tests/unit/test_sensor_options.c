@@ -213,6 +213,36 @@ static void the_file_stands_below_the_command_line(void **state)
     cb_sensor_options_fini(&o);
 }
 
+static void what_a_start_would_refuse_is_refused_at_once(void **state)
+{
+    static const struct {
+        const char *a, *b, *text;
+    } bad[] = {
+        {"--energy=bogus", NULL, "--energy: unknown energy source 'bogus'"},
+        {"--energy=estimate", "--no-estimate", "contradict"},
+        {"--estimate-idle-watts=90", "--estimate-max-watts=40", "(90.0 W) is above"},
+        {"--count=bogus", NULL, "--count: unknown way to count 'bogus'"},
+        {"--hierarchy=bogus", NULL, "--hierarchy: unknown hierarchy 'bogus'"},
+        {"--root=/nonexistent", NULL, "--root: cannot open '/nonexistent'"},
+        {"--formula=nonsense", NULL, "--formula: 'nonsense' is not an address"},
+        {"--formula=tcp://192.0.2.1:9770", "--plain", "not loopback"},
+        {"--docker-host=tcp://h:2375", NULL, "--docker-host: Docker host 'tcp://h:2375'"},
+    };
+    struct cb_sensor_options o;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct cb_err err = {0};
+
+        assert_true(parse(&o, &err, "--check-config", bad[i].a, bad[i].b) < 0);
+        if (!strstr(err.text, bad[i].text))
+            fail_msg("'%s' does not say '%s'", err.text, bad[i].text);
+        assert_int_equal(parse(&o, NULL, "--help", bad[i].a, bad[i].b), 0);
+    }
+    assert_int_equal(parse(&o, NULL, "--output=-", "--formula=nonsense", NULL), 0);
+    assert_int_equal(parse(&o, NULL, "--estimate-idle-watts=9", "--count=bpf", NULL), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -226,6 +256,7 @@ int main(void)
         TEST(makes_its_state_directory_for_itself_alone),
         TEST(is_alone_in_its_state_directory),
         TEST(says_how_to_get_another_state_directory),
+        TEST(what_a_start_would_refuse_is_refused_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
