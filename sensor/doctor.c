@@ -375,6 +375,21 @@ static void read_subtree_control(int dir_fd, char *words, size_t size)
         words[0] = '\0';
 }
 
+static void advise_write(const struct cb_mount *mount, int dir_fd, struct cb_finding *f)
+{
+    char word[CB_PLACE_WORD_SIZE];
+    bool is_new;
+    struct cb_err err = {0};
+
+    if (cb_place_pick_controller(dir_fd, word, &is_new, &err) < 0)
+        advise(f, "%s: count in cgroup v1 (--hierarchy mount)", err.text);
+    else
+        advise(f,
+               "cbsensor does it when it starts as root (as systemd does); else: echo %s "
+               "> %.200s/cgroup.subtree_control",
+               word, mount->point);
+}
+
 static void check_v2(const struct patient *p, const struct cb_mount *mount, struct cb_finding *f)
 {
     cb_auto_close int dir = open_point(p, mount);
@@ -387,16 +402,15 @@ static void check_v2(const struct patient *p, const struct cb_mount *mount, stru
         read_subtree_control(dir, words, sizeof(words));
     say(f, "counted in cgroup v2 at %.200s, whose root has '%s' in cgroup.subtree_control",
         mount->point, words);
-    if (r == -EACCES) {
+    if (child < 0) {
+        say(f, "not tried: no cgroup there yet");
+    } else if (r == -EACCES) {
         f->state = CB_FINDING_MISSING;
         advise(f, "see rights");
-    } else if (r < 0 || (child < 0 && !words[0])) {
+    } else if (r < 0) {
         f->state = CB_FINDING_LIMITED;
         say(f, "its children cannot be counted before something was written there once");
-        advise(f,
-               "cbsensor does it when it starts as root (as systemd does); else: echo +cpu "
-               "> %.200s/cgroup.subtree_control",
-               mount->point);
+        advise_write(mount, dir, f);
     }
 }
 

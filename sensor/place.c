@@ -157,9 +157,8 @@ static bool has_word(const char *text, const char *word)
     return false;
 }
 
-/* Which controller to name in subtree_control: one that is there already changes nothing; else one
- * that costs nothing and changes no scheduling, or whatever there is. */
-static int pick_controller(int dir_fd, char ret_word[64], bool *ret_new, struct cb_err *err)
+int cb_place_pick_controller(int dir_fd, char ret_word[CB_PLACE_WORD_SIZE], bool *ret_new,
+                             struct cb_err *err)
 {
     static const char *const harmless[] = {"misc", "pids"};
     char text[512];
@@ -172,20 +171,21 @@ static int pick_controller(int dir_fd, char ret_word[64], bool *ret_new, struct 
         return r;
     for (size_t i = 0; *ret_new && i < sizeof(harmless) / sizeof(harmless[0]); i++)
         if (has_word(text, harmless[i])) {
-            (void)snprintf(ret_word, 64, "+%s", harmless[i]);
+            (void)snprintf(ret_word, CB_PLACE_WORD_SIZE, "+%s", harmless[i]);
             return 0;
         }
     text[strcspn(text, " ")] = '\0';
     if (!*text)
         return cb_err_set(err, ENOENT, "the root has no controller to write to " SUBTREE_CONTROL);
-    (void)snprintf(ret_word, 64, "+%.60s", text);
+    (void)snprintf(ret_word, CB_PLACE_WORD_SIZE, "+%.60s", text);
     return 0;
 }
 
-static int cure_v2(struct cb_place *place, char word[64], bool *ret_new, struct cb_err *err)
+static int cure_v2(struct cb_place *place, char word[CB_PLACE_WORD_SIZE], bool *ret_new,
+                   struct cb_err *err)
 {
     cb_auto_close int fd = -1;
-    int r = pick_controller(place->dir_fd, word, ret_new, err);
+    int r = cb_place_pick_controller(place->dir_fd, word, ret_new, err);
 
     if (r < 0)
         return r;
@@ -199,7 +199,7 @@ static int cure_v2(struct cb_place *place, char word[64], bool *ret_new, struct 
 static int use_v2(struct cb_place *place, uint32_t cpu, struct cb_err *err)
 {
     struct cb_mount mount;
-    char word[64];
+    char word[CB_PLACE_WORD_SIZE];
     bool is_new = false;
     int r = cb_mounts_find_cgroup(place->root_fd, NULL, &mount, err);
 

@@ -45,6 +45,13 @@ const char *cb_place_how(const struct cb_place *place);
  * hierarchy; -EIO: it is still mounted. */
 int cb_place_close(struct cb_place *place, struct cb_err *err) cb_must_check;
 
+/* Which controller to write to cgroup.subtree_control of the v2 root @dir_fd ("+misc"), so that its
+ * children can be counted: one that is there already changes nothing; else one that costs nothing
+ * and changes no scheduling, or whatever there is. -ENOENT: it has none; an errno of reading. */
+#define CB_PLACE_WORD_SIZE 64
+int cb_place_pick_controller(int dir_fd, char ret_word[CB_PLACE_WORD_SIZE], bool *ret_new,
+                             struct cb_err *err) cb_must_check;
+
 /* Call @seen for every container with a process in it that is found in any other cgroup hierarchy:
  * those of them that the place does not show are not counted. */
 void cb_place_each_container(int root_fd, const struct cb_place *place,

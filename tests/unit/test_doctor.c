@@ -125,9 +125,26 @@ static void confidentiality_lockdown_is_explained(void **state)
 static void a_v2_root_that_was_never_written_is_explained(void **state)
 {
     fake_root_put(*state, "sys/fs/cgroup/cgroup.subtree_control", "%s", "");
+    fake_root_put(*state, "sys/fs/cgroup/cgroup.controllers", "cpu hugetlb pids\n");
+    fake_root_put(*state, "sys/fs/cgroup/a/cgroup.procs", "%s", "");
     examine(fd_of(state), "");
-    check("cgroups", CB_FINDING_LIMITED, "before something was written", "subtree_control");
+    check("cgroups", CB_FINDING_LIMITED, "before something was written", "echo +pids > /sys/fs/");
+    fake_root_put(*state, "sys/fs/cgroup/cgroup.controllers", "hugetlb\n");
+    examine(fd_of(state), "");
+    check("cgroups", CB_FINDING_LIMITED, "before something was written", "echo +hugetlb > /sys");
+    fake_root_put(*state, "sys/fs/cgroup/cgroup.controllers", "\n");
+    examine(fd_of(state), "");
+    check("cgroups", CB_FINDING_LIMITED, "before something was written", "has no controller");
     check("statistics", CB_FINDING_LIMITED, "memory: not to be had", "enable memory");
+}
+
+static void a_v2_root_without_cgroups_is_not_judged(void **state)
+{
+    fake_root_put(*state, "sys/fs/cgroup/cgroup.subtree_control", "%s", "");
+    fake_root_put(*state, "sys/fs/cgroup/cgroup.controllers", "hugetlb\n");
+    examine(fd_of(state), "");
+    check("cgroups", CB_FINDING_OK, "not tried: no cgroup there yet", "");
+    assert_string_equal(get("cgroups")->remedy, "");
 }
 
 static void a_v1_mount_leaves_older_containers_out(void **state)
@@ -213,6 +230,7 @@ int main(void)
         made_up(a_high_paranoid_level_is_explained),
         made_up(confidentiality_lockdown_is_explained),
         made_up(a_v2_root_that_was_never_written_is_explained),
+        made_up(a_v2_root_without_cgroups_is_not_judged),
         made_up(a_v1_mount_leaves_older_containers_out),
         made_up(no_cgroups_at_all_has_a_remedy),
         made_up(an_engine_is_found_by_its_socket),
