@@ -18,7 +18,8 @@
 #include "sensor/doctor.h"
 #include "sensor/options.h"
 
-#define WIDTH 100 /* of the table */
+#define EXIT_USAGE 2 /* a wrong command line */
+#define WIDTH 100    /* of the table */
 #define INDENT 22
 
 struct options {
@@ -137,7 +138,11 @@ int cb_cmd_doctor(int argc, char **argv)
     if (r == 0 && next < argc)
         r = cb_err_set(&err, EINVAL, "unexpected argument '%.60s', see cbsensor doctor --help",
                        argv[next]);
-    if (r == 0 && options.help) {
+    if (r < 0) {
+        cb_log_err("%s", err.text);
+        return EXIT_USAGE;
+    }
+    if (options.help) {
         (void)printf(
             "usage: cbsensor doctor [option...]\n\n"
             "Says what this machine can measure, and for every gap why and what cures it.\n"
@@ -145,8 +150,7 @@ int cb_cmd_doctor(int argc, char **argv)
         cb_config_help(stdout, opts, CB_SENSOR_ENV);
         return EXIT_SUCCESS;
     }
-    if (r == 0)
-        r = examine(&options, &err);
+    r = examine(&options, &err);
     if (r < 0)
         cb_log_err("%s", err.text);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

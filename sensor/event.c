@@ -358,6 +358,21 @@ static const struct {
     {"UNC_P_POWER_STATE_OCCUPANCY:CORES_C6", "uncore_pcu", "event=0x80,occ_sel=3"},
 };
 
+/* Not there: is it the PMU, or only the event? */
+static int not_in_sysfs(const struct lookup *l, const char *name, const char *pmu, int r,
+                        struct cb_err *err)
+{
+    char path[256];
+    struct stat st;
+
+    (void)snprintf(path, sizeof(path), DEVICES "/%s", pmu);
+    if (fstatat(l->root_fd, path, &st, 0) < 0)
+        return cb_err_set(
+            err, ENOENT, "no %s PMU on this machine ('%s' is its): see cbsensor doctor", pmu, name);
+    return cb_err_set(err, ENOENT, "this machine's %s PMU has no '%s' (%s)", pmu, name,
+                      strerror(-r));
+}
+
 static int from_known(const struct lookup *l, const char *name, struct cb_event *event,
                       struct cb_err *err)
 {
@@ -371,8 +386,13 @@ static int from_known(const struct lookup *l, const char *name, struct cb_event 
         return 0;
     }
     for (size_t i = 0; i < sizeof(sysfs_names) / sizeof(sysfs_names[0]); i++)
-        if (strcasecmp(name, sysfs_names[i].name) == 0)
-            return from_pmu(l, sysfs_names[i].pmu, sysfs_names[i].body, event, err);
+        if (strcasecmp(name, sysfs_names[i].name) == 0) {
+            int r = from_pmu(l, sysfs_names[i].pmu, sysfs_names[i].body, event, err);
+
+            return r == 0 || (r == -EINVAL && event->per_socket)
+                       ? r
+                       : not_in_sysfs(l, name, sysfs_names[i].pmu, r, err);
+        }
     return cb_err_set(err, ENOENT, "unknown event '%s'", name);
 }
 
@@ -415,7 +435,7 @@ static int resolve(const struct lookup *l, const char *name, unsigned attempt,
     }
     if (r == 0)
         return cb_err_set(err, ENOENT, "'%s' has no further encoding", name);
-    return by_pmu ? r : cb_err_set(err, ENOENT, "unknown event '%s'", name);
+    return r;
 }
 
 int cb_event_resolve(int root_fd, enum cb_cpu_vendor vendor, const char *name, unsigned attempt,

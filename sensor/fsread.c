@@ -12,12 +12,19 @@
 #include "lib/err.h"
 #include "lib/parse.h"
 
+/* Of a path in a message: what the user gave stands as it is. */
+static const char *root_of(int dir_fd)
+{
+    return dir_fd == AT_FDCWD ? "" : "/";
+}
+
 int cb_fsread_open(int dir_fd, const char *path, struct cb_err *err)
 {
     int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
-        return cb_err_set(err, errno, "cannot open '/%s': %s", path, strerror(errno));
+        return cb_err_set(err, errno, "cannot open '%s%s': %s", root_of(dir_fd), path,
+                          strerror(errno));
     return fd;
 }
 
@@ -49,9 +56,11 @@ int cb_fsread_text(int dir_fd, const char *path, char *buf, size_t size, struct 
         return fd;
     n = read_full(fd, buf, size);
     if (n < 0)
-        return cb_err_set(err, (int)-n, "cannot read '/%s': %s", path, strerror((int)-n));
+        return cb_err_set(err, (int)-n, "cannot read '%s%s': %s", root_of(dir_fd), path,
+                          strerror((int)-n));
     if ((size_t)n == size)
-        return cb_err_set(err, EFBIG, "'/%s' is longer than %zu bytes", path, size - 1);
+        return cb_err_set(err, EFBIG, "'%s%s' is longer than %zu bytes", root_of(dir_fd), path,
+                          size - 1);
     buf[n] = '\0';
     return 0;
 }
@@ -83,15 +92,17 @@ int cb_fsread_all(int dir_fd, const char *path, size_t limit, char **ret_text, s
             char *more = realloc(text, room);
 
             if (!more)
-                return cb_err_set(err, ENOMEM, "out of memory for '/%s'", path);
+                return cb_err_set(err, ENOMEM, "out of memory for '%s%s'", root_of(dir_fd), path);
             text = more;
         }
         n = read_full(fd, text + size, room - 1 - size);
         if (n < 0)
-            return cb_err_set(err, (int)-n, "cannot read '/%s': %s", path, strerror((int)-n));
+            return cb_err_set(err, (int)-n, "cannot read '%s%s': %s", root_of(dir_fd), path,
+                              strerror((int)-n));
         size += (size_t)n;
         if (size > limit)
-            return cb_err_set(err, EFBIG, "'/%s' is longer than %zu bytes", path, limit);
+            return cb_err_set(err, EFBIG, "'%s%s' is longer than %zu bytes", root_of(dir_fd), path,
+                              limit);
         if (size + 1 < room)
             break;
     }
@@ -109,7 +120,8 @@ int cb_fsread_u64(int dir_fd, const char *path, uint64_t *ret_value, struct cb_e
         return r;
     r = cb_parse_u64(buf, ret_value);
     if (r < 0)
-        return cb_err_set(err, -r, "'/%s' does not hold a number: '%.20s'", path, buf);
+        return cb_err_set(err, -r, "'%s%s' does not hold a number: '%.20s'", root_of(dir_fd), path,
+                          buf);
     return 0;
 }
 

@@ -2,8 +2,9 @@
 /*
  * fsread.h - read small text files of /proc and /sys below a directory that stands for "/".
  *
- * Paths    relative ("sys/devices/..."), so that a recorded tree can stand in for the machine.
- * Errors   any errno of openat(2)/read(2), with "/path" in the text; -EFBIG: the file is longer
+ * Paths    relative ("sys/devices/..."), so that a recorded tree can stand in for the machine; with
+ *          AT_FDCWD what the user gave.
+ * Errors   any errno of openat(2)/read(2), with "/path" (the user's: as it is) in the text; -EFBIG: the file is longer
  *          than the caller allows; -EINVAL/-ERANGE: not a number.
  */
 #ifndef CB_SENSOR_FSREAD_H

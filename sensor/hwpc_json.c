@@ -184,6 +184,8 @@ static int read_member(struct cb_hwpc_options *o, const char *key, json_t *value
                        struct cb_err *err)
 {
     if (is(key, "verbose")) {
+        if (!json_is_boolean(value) && !json_is_integer(value))
+            return wrong("", key, "true or false", err);
         o->verbose = json_is_true(value) || json_integer_value(value) > 0;
         return 0;
     }

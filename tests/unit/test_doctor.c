@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "lib/err.h"
+#include "sensor/cmd_doctor.h"
 #include "sensor/doctor.h"
 #include "tests/support/fake_root.h"
 
@@ -220,6 +221,19 @@ static void explains_this_machine(void **state)
 
 #define made_up(test) cmocka_unit_test_setup_teardown(test, setup, fake_root_teardown)
 
+static void a_wrong_command_line_exits_with_2(void **state)
+{
+    char program[] = "doctor";
+    char bogus[] = "--bogus";
+    char stray[] = "stray";
+    char root[] = "--root=/nonexistent";
+
+    (void)state;
+    assert_int_equal(cb_cmd_doctor(2, (char *[]){program, bogus, NULL}), 2);
+    assert_int_equal(cb_cmd_doctor(2, (char *[]){program, stray, NULL}), 2);
+    assert_int_equal(cb_cmd_doctor(2, (char *[]){program, root, NULL}), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +249,7 @@ int main(void)
         made_up(no_cgroups_at_all_has_a_remedy),
         made_up(an_engine_is_found_by_its_socket),
         cmocka_unit_test(explains_this_machine),
+        cmocka_unit_test(a_wrong_command_line_exits_with_2),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

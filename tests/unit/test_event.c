@@ -193,6 +193,22 @@ static void gives_a_second_encoding_where_there_is_one(void **state)
     assert_string_equal(err.text, "unknown event 'nosuch'");
 }
 
+static void a_known_name_without_its_pmu_is_not_called_unknown(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_event event;
+    struct cb_err err = {0};
+
+    assert_int_equal(
+        cb_event_resolve_machine(root->fd, CB_CPU_INTEL, "RAPL_ENERGY_PKG", 0, &event, &err),
+        -ENOENT);
+    assert_non_null(strstr(err.text, "no power PMU on this machine ('RAPL_ENERGY_PKG'"));
+    assert_non_null(strstr(err.text, "cbsensor doctor"));
+    fake_root_put(root, DEVICES "msr/type", "25\n");
+    assert_int_equal(cb_event_resolve(root->fd, CB_CPU_INTEL, "APERF", 0, &event, &err), -ENOENT);
+    assert_non_null(strstr(err.text, "this machine's msr PMU has no 'APERF'"));
+}
+
 /* The encodings are those of libpfm4 4.13 for Haswell and of the kernel's msr and power PMUs. */
 static void knows_the_names_of_hwpc_sensors_users_where_libpfm_lacks_them(void **state)
 {
@@ -289,6 +305,7 @@ int main(void)
         TEST(knows_the_names_of_libpfm),
         TEST(knows_raw_events_and_llc_misses),
         TEST(gives_a_second_encoding_where_there_is_one),
+        TEST(a_known_name_without_its_pmu_is_not_called_unknown),
         TEST(knows_the_names_of_hwpc_sensors_users_where_libpfm_lacks_them),
         TEST(a_socket_is_for_the_machine_only),
     };

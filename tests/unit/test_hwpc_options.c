@@ -247,6 +247,7 @@ static void refuses_a_file_with_what_it_does_not_know(void **state)
     } bad[] = {
         {"{\"nmae\": \"x\"}", "'nmae'", "cgroup_basepath"},
         {"{\"name\": 5}", "'name'", "text"},
+        {"{\"verbose\": \"yes\"}", "'verbose'", "true or false"},
         {"{\"frequency\": \"1s\"}", "'frequency'", "milliseconds"},
         {"{\"frequency\": 0}", "'frequency'", "from 1"},
         {"{\"output\": {\"directory\": \"d\"}}", "'output'", "'type'"},
@@ -274,6 +275,17 @@ static void refuses_a_file_with_what_it_does_not_know(void **state)
     }
 }
 
+static void a_file_that_is_not_there_is_named_as_it_was_given(void **state)
+{
+    struct line l;
+    struct cb_err err = {0};
+
+    (void)state;
+    assert_int_equal(parse(&l, "-x no/file.json", &err), -ENOENT);
+    assert_non_null(strstr(err.text, "'no/file.json'"));
+    cb_hwpc_options_fini(&l.o);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -285,6 +297,7 @@ int main(void)
         cmocka_unit_test(says_what_is_wrong_and_what_to_do),
         cmocka_unit_test(reads_the_json_form),
         TEST(later_flags_override_the_file_or_add_to_it),
+        cmocka_unit_test(a_file_that_is_not_there_is_named_as_it_was_given),
         cmocka_unit_test(refuses_a_file_with_what_it_does_not_know),
     };
 
