@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hwpc_mongodb.c - reports as documents in MongoDB; see hwpc_sink.h. libmongoc is loaded here and
  * nowhere else in cbsensor, so that a machine without it lacks this storage only. */
+#include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <mongoc/mongoc.h>
@@ -251,7 +252,8 @@ static int mongo_write(void *state, const struct cb_hwpc_batch *batch, struct cb
     if (batch->n == 0)
         return 0;
     if (!documents || (m->n_ids == 0 && make_ids(m, batch->n) < 0))
-        return cb_err_set(err, ENOMEM, "out of memory");
+        r = cb_err_set(err, ENOMEM, "out of memory");
+    assert(r < 0 || m->n_ids == batch->n); /* the same batch again */
     while (r == 0 && m->sent < batch->n) {
         size_t n = make_documents(m, batch, documents);
 

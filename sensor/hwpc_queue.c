@@ -28,8 +28,8 @@ struct cb_hwpc_queue {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct item *first, **last; /* to write; the first may be in the thread's hands */
-    bool writing;               /* it is */
+    struct item *first, **last; /* to write */
+    bool tried;                 /* the first one: the sink may hold a part of it */
     size_t bytes;
     struct item *spare;
     size_t n_spare;
@@ -68,6 +68,7 @@ static void drop_first(struct cb_hwpc_queue *q)
     if (!q->first)
         q->last = &q->first;
     q->bytes -= item->bytes;
+    q->tried = false;
     give_back(q, item);
 }
 
@@ -91,11 +92,10 @@ static int write_first(struct cb_hwpc_queue *q, struct cb_err *err)
     struct item *item = q->first;
     int r;
 
-    q->writing = true;
+    q->tried = true;
     (void)pthread_mutex_unlock(&q->lock);
     r = cb_hwpc_sink_write(q->sink, &item->batch, err);
     (void)pthread_mutex_lock(&q->lock);
-    q->writing = false;
     if (r != -EAGAIN && r < 0) {
         q->lost += item->batch.n;
         cb_log_limited(&q->lost_limit, LOG_NS, CB_LOG_ERR, "%zu reports are lost: %s",
@@ -174,10 +174,10 @@ struct cb_hwpc_batch *cb_hwpc_queue_take(struct cb_hwpc_queue *q)
     return item ? &item->batch : NULL;
 }
 
-/* Under the lock: room for @more by the oldest that nobody writes. */
+/* Under the lock: room for @more by the oldest that no write was tried of. */
 static void make_room(struct cb_hwpc_queue *q, size_t more)
 {
-    struct item **oldest = q->writing ? &q->first->next : &q->first;
+    struct item **oldest = q->tried ? &q->first->next : &q->first;
 
     while (*oldest && q->bytes + more > CB_HWPC_QUEUE_BYTES) {
         struct item *item = *oldest;

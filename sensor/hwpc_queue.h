@@ -4,7 +4,8 @@
  * them, so that no tick waits for a server.
  *
  * Away     the thread tries again, after 1 s, then twice as long each time, up to 30 s. Meanwhile
- *          ticks wait here, up to CB_HWPC_QUEUE_BYTES; then the oldest goes, and is counted.
+ *          ticks wait here, up to CB_HWPC_QUEUE_BYTES; then the oldest goes, and is counted. One
+ *          that a write was tried of stays: the sink may have delivered a part of it.
  * Threads  all calls from one thread, beside the thread inside.
  */
 #ifndef CB_SENSOR_HWPC_QUEUE_H

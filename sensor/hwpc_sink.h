@@ -10,7 +10,8 @@
  * mongodb  one document for each report, {timestamp: date, sensor, target, groups}, counts as
  *          doubles; those of a tick by one command. libmongoc is loaded when it is asked for.
  *
- * Errors   -EAGAIN  the other side is away: the same batch again later; the text says why
+ * Errors   -EAGAIN  the other side is away: the same batch again later, and no other before it: a
+ *                   part of it may have been delivered. The text says why
  *          other    the batch is lost
  * Threads  open in any, then write and close by one at a time.
  *

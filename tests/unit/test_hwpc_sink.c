@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -368,6 +369,123 @@ static void the_oldest_goes_when_too_many_wait(void **state)
     assert_int_equal(cb_hwpc_sink_close(sink, NULL), 0);
 }
 
+/* ---- a server that dies in the middle of a tick ---- */
+
+#define LONG_NAME (3 << 20)
+#define N_TICKS 12
+
+static const struct cb_hwpc_form large = {1, machine_groups, 1 << 20}; /* 8 MiB of values */
+
+/* Tick @t with 8 MiB of room, of which its two reports need little. */
+static void push_large(struct cb_hwpc_queue *q, int64_t t)
+{
+    struct cb_hwpc_batch *batch = cb_hwpc_queue_take(q);
+    uint64_t *values;
+
+    assert_non_null(batch);
+    cb_hwpc_batch_reset(batch, "s", t);
+    assert_int_equal(cb_hwpc_batch_add(batch, &large, "all", &values), 0);
+    fill(batch, t);
+    cb_hwpc_queue_push(q, batch);
+}
+
+/* A tick that no socket takes at once: four reports of 3 MB. */
+static void push_long(struct cb_hwpc_queue *q, int64_t t)
+{
+    struct cb_hwpc_batch *batch = cb_hwpc_queue_take(q);
+    char *name = malloc(LONG_NAME);
+
+    assert_non_null(batch);
+    assert_non_null(name);
+    memset(name, 'x', LONG_NAME - 1);
+    name[LONG_NAME - 1] = '\0';
+    cb_hwpc_batch_reset(batch, "s", t);
+    for (int i = 0; i < 4; i++) {
+        uint64_t *values;
+
+        assert_int_equal(cb_hwpc_batch_add(batch, &machine, name, &values), 0);
+        memset(values, 0, machine.n_values * sizeof(*values));
+    }
+    cb_hwpc_queue_push(q, batch);
+    free(name);
+}
+
+/* Read a whole report, and be gone. */
+static void die_after_a_report(struct server *s, int fd)
+{
+    const struct linger reset = {.l_onoff = 1};
+    char byte = 0;
+    char text[4096];
+
+    while (byte != '\n') {
+        ssize_t n = recv(fd, text, sizeof(text), 0);
+
+        assert_true(n > 0);
+        byte = memchr(text, '\n', (size_t)n) ? '\n' : 0;
+    }
+    (void)close(s->listener);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    (void)close(fd);
+}
+
+struct taken {
+    struct server server;
+    size_t of_long, of_others;
+};
+
+/* All reports of one connection: those of tick 1, and of others. */
+static void *take_all(void *context)
+{
+    static const char first[] = "{\"timestamp\":1,";
+    struct taken *taken = context;
+    FILE *in = fdopen(take_call(&taken->server), "r");
+    char *line = NULL;
+    size_t room = 0;
+
+    assert_non_null(in);
+    while (getline(&line, &room, in) > 0)
+        if (strncmp(line, first, strlen(first)) == 0)
+            taken->of_long++;
+        else
+            taken->of_others++;
+    free(line);
+    (void)fclose(in);
+    return NULL;
+}
+
+static void a_tick_that_is_on_its_way_is_not_dropped(void **state)
+{
+    struct cb_hwpc_sink *sink = NULL;
+    struct cb_hwpc_queue *q = NULL;
+    struct taken taken = {0};
+    pthread_t thread;
+    uint64_t lost;
+    uint16_t port;
+    int fd;
+
+    (void)state;
+    listen_on(&taken.server, 0);
+    port = (uint16_t)strtoul(taken.server.port, NULL, 10);
+    assert_int_equal(open_sink(CB_HWPC_SOCKET, localhost, taken.server.port, &cgroup, &sink, NULL),
+                     0);
+    fd = take_call(&taken.server);
+    assert_int_equal(cb_hwpc_queue_open(sink, &q, NULL), 0);
+    push_long(q, 1);
+    die_after_a_report(&taken.server, fd);
+    (void)usleep(200000); /* the write fails, and the queue waits */
+    for (int64_t t = 2; t < 2 + N_TICKS; t++)
+        push_large(q, t);
+    listen_on(&taken.server, port);
+    assert_int_equal(pthread_create(&thread, NULL, take_all, &taken), 0);
+    lost = cb_hwpc_queue_close(q, 20 * CB_NS_PER_S);
+    assert_int_equal(cb_hwpc_sink_close(sink, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)close(taken.server.listener);
+    assert_in_range(taken.of_long, 1, 3); /* those that were not handed over whole */
+    assert_true(lost > 0 && lost % 2 == 0);
+    assert_int_equal(taken.of_others + lost, 2 * N_TICKS);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -382,6 +500,7 @@ int main(void)
         cmocka_unit_test(the_queue_writes_in_order_and_all_before_it_closes),
         cmocka_unit_test(what_cannot_be_delivered_is_counted),
         cmocka_unit_test(the_oldest_goes_when_too_many_wait),
+        cmocka_unit_test(a_tick_that_is_on_its_way_is_not_dropped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
