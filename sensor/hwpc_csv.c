@@ -148,7 +148,7 @@ static int csv_write(void *state, const struct cb_hwpc_batch *batch, struct cb_e
     int r = 0;
 
     for (size_t i = 0; i < batch->n; i++) {
-        struct files *files = &csv->files[batch->lines[i].form == csv->files[1].form];
+        struct files *files = &csv->files[batch->lines[i].form->of_machine ? 0 : 1];
 
         for (size_t g = 0; g < files->form->n_groups; g++)
             cb_hwpc_batch_csv(batch, i, g, files->at[g]);

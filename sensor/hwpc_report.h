@@ -2,9 +2,10 @@
 /*
  * hwpc_report.h - the reports of one tick in the form of PowerAPI's hwpc-sensor, and their texts.
  *
- * Form     which numbers a report has, fixed at start: groups of events, each with the CPUs that
- *          count it and the names of its events, time_enabled and time_running among them, sorted
- *          bytewise. One form for the machine, one for all cgroups.
+ * Form     which numbers a report has: groups of events, each with the CPUs that count it and the
+ *          names of its events, time_enabled and time_running among them, sorted bytewise. One form
+ *          for the machine, one for all cgroups; another one of each when a CPU comes that was not
+ *          there at start.
  * Batch    the reports of one tick; all have its timestamp. Values in the order of the form: group,
  *          CPU, name. Counts are per tick and unscaled, RAPL's in 2^-32 J, times in nanoseconds.
  * JSON     one compact line: {"timestamp":ms,"sensor":..,"target":..,"groups":{GROUP:{PACKAGE:{CPU:
@@ -15,6 +16,7 @@
 #ifndef CB_SENSOR_HWPC_REPORT_H
 #define CB_SENSOR_HWPC_REPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +37,7 @@ struct cb_hwpc_form_group {
 };
 
 struct cb_hwpc_form {
+    bool of_machine;
     size_t n_groups;
     const struct cb_hwpc_form_group *groups;
     size_t n_values; /* sum of n_cpus * n_names */

@@ -13,6 +13,7 @@
 #include "lib/err.h"
 #include "lib/hwpc.h"
 #include "lib/log.h"
+#include "sensor/hwpc_hotplug.h"
 #include "sensor/hwpc_queue.h"
 #include "sensor/hwpc_set.h"
 #include "sensor/hwpc_sink.h"
@@ -26,6 +27,7 @@ struct cb_hwpc_run {
     struct cb_hwpc_set *system, *cgroups;
     struct cb_hwpc_target *machine;
     struct cb_hwpc_targets *targets;
+    struct cb_hwpc_hotplug *hotplug;
     struct cb_hwpc_sink *sink;
     struct cb_hwpc_queue *queue; /* NULL: the sink is written at once */
     struct cb_hwpc_batch batch;  /* then this one is filled */
@@ -78,6 +80,7 @@ int cb_hwpc_run_close(struct cb_hwpc_run *run, struct cb_err *err)
     if (r == 0 && run->lost)
         r = cb_err_set(err, EIO, "%llu reports could not be written",
                        (unsigned long long)run->lost);
+    run->hotplug = cb_hwpc_hotplug_close(run->hotplug);
     run->targets = cb_hwpc_targets_close(run->targets);
     run->machine = run->system ? cb_hwpc_target_close(run->system, run->machine) : NULL;
     run->system = cb_hwpc_set_close(run->system);
@@ -108,6 +111,14 @@ int cb_hwpc_run_open(const struct cb_hwpc_run_options *options, struct cb_hwpc_r
             &run->sink, err);
     if (r == 0)
         r = open_targets(run, err);
+    if (r == 0)
+        r = cb_hwpc_hotplug_open(&(struct cb_hwpc_hotplug_options){.root_fd = options->root_fd,
+                                                                   .topology = options->topology,
+                                                                   .system = run->system,
+                                                                   .cgroups = run->cgroups,
+                                                                   .machine = run->machine,
+                                                                   .targets = run->targets},
+                                 &run->hotplug, err);
     if (r == 0)
         *ret_run = run;
     else if (cb_hwpc_run_close(run, NULL) < 0)
@@ -158,12 +169,14 @@ static void take_tick(struct cb_hwpc_run *run, uint64_t now_ns)
     }
     run->t0_ns = now_ns;
     run->ticks++;
+    cb_hwpc_hotplug_look(run->hotplug, now_ns);
     cb_hwpc_batch_reset(batch, run->o.name, (int64_t)(cb_clock_wall_ns() / (CB_NS_PER_S / 1000)));
     read_machine(run, tick_ns, batch);
     lost = run->targets ? cb_hwpc_targets_read(run->targets, tick_ns, batch) : 0;
     if (lost)
         lose(run, lost, "out of memory");
     deliver(run, batch);
+    cb_hwpc_hotplug_follow(run->hotplug);
 }
 
 static void discover(struct cb_hwpc_run *run, uint64_t now_ns)

@@ -7,6 +7,7 @@
  * Ticks    by a timer that does not drift; one that was missed widens the interval of the next
  *          report and is counted. A cgroup that is gone has a last report with what it did until
  *          its end.
+ * Hotplug  CPUs that come and go are followed (hwpc_hotplug.h).
  * Threads  one, and one beside it for a sink that may make us wait.
  */
 #ifndef CB_SENSOR_HWPC_RUN_H
@@ -25,7 +26,7 @@ struct cb_hwpc_run;
 
 struct cb_hwpc_run_options {
     int root_fd;
-    const struct cb_topology *topology;    /* borrowed until close, as all of these */
+    struct cb_topology *topology;          /* borrowed until close, as all of these; refreshed */
     const struct cb_hwpc_options *options; /* checked */
     const char *name;
     int base_fd;        /* the base path */

@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "lib/err.h"
-#include "lib/parse.h"
 #include "sensor/event.h"
-#include "sensor/fsread.h"
+#include "sensor/hwpc_cpus.h"
 #include "sensor/perf.h"
 
 #define ENABLED "time_enabled"
@@ -17,135 +16,57 @@
 #define LIST_SIZE ((size_t)(CB_EVENT_NAME_SIZE + 1) * CB_FRAME_MAX_EVENTS)
 
 struct group {
-    struct cb_topology topology; /* of the CPUs that are counted on */
-    size_t *row;                 /* [n_cpus] the report's CPU that each of them belongs to */
+    const struct cb_hwpc_group *options;
+    struct cb_hwpc_cpus *on;
     struct cb_perf *perf;
     struct cb_perf_cpus cpus;
     uint64_t *sums, *enabled_ns, *running_ns; /* per socket: not of interest here */
-    struct cb_hwpc_cpu *names_of_cpus;
+    size_t n_names;
     const char *names[CB_FRAME_MAX_EVENTS + 2]; /* of the report's columns */
     size_t column[CB_FRAME_MAX_EVENTS];         /* of each event */
     size_t enabled, running;                    /* columns */
 };
 
+/* A form, and where in it each CPU is. */
+struct shape {
+    struct shape *older; /* reports may still be of that form */
+    struct cb_hwpc_form form;
+    struct cb_hwpc_form_group groups[CB_HWPC_MAX_GROUPS];
+    struct cb_hwpc_rows rows[CB_HWPC_MAX_GROUPS];
+};
+
 struct cb_hwpc_set {
     const struct cb_topology *topology;
+    bool machine;
     size_t n;
     struct group groups[CB_HWPC_MAX_GROUPS];
-    struct cb_hwpc_form_group form_groups[CB_HWPC_MAX_GROUPS];
-    struct cb_hwpc_form form;
+    struct shape *shape;
 };
 
 struct cb_hwpc_target {
     struct cb_perf_target *at[CB_HWPC_MAX_GROUPS];
 };
 
-/* ---- the CPUs of a group ---- */
-
 static int no_memory(struct cb_err *err)
 {
     return cb_err_set(err, ENOMEM, "out of memory");
-}
-
-/* The CPUs that the PMU of @event reads a socket on, one flag each; none for other PMUs. */
-static int read_mask(int root_fd, const struct cb_event *event, uint8_t *mask, size_t *ret_n,
-                     struct cb_err *err)
-{
-    char path[128];
-    char text[1024];
-    int r;
-
-    *ret_n = 0;
-    if (!event->per_socket)
-        return 0;
-    (void)snprintf(path, sizeof(path), "sys/bus/event_source/devices/%s/cpumask", event->pmu);
-    r = cb_fsread_text(root_fd, path, text, sizeof(text), err);
-    if (r < 0)
-        return r;
-    if (cb_parse_cpulist(text, mask, CB_FRAME_MAX_CPUS, ret_n) < 0)
-        return cb_err_set(err, EPROTO, "'/%s' is not a list of CPUs", path);
-    return 0;
-}
-
-/* With -o: may CPU @i of @all stand for its package, of which @chosen are there already? */
-static bool is_chosen(const struct cb_topology *all, uint32_t i, const uint8_t *mask, size_t n_mask,
-                      bool first_of_package)
-{
-    if (n_mask == 0)
-        return first_of_package;
-    /* AMD's dies all show the whole package */
-    return mask[all->cpus[i]] && (first_of_package || all->vendor != CB_CPU_AMD);
-}
-
-static int choose_cpus(struct group *g, const struct cb_topology *all, bool one_cpu,
-                       const uint8_t *mask, size_t n_mask)
-{
-    struct cb_topology *t = &g->topology;
-    uint8_t seen[CB_FRAME_MAX_SOCKETS] = {0};
-
-    *t = (struct cb_topology){
-        .n_sockets = all->n_sockets, .cpu_limit = all->cpu_limit, .vendor = all->vendor};
-    t->cpus = calloc(all->n_cpus, sizeof(*t->cpus));
-    t->socket = calloc(all->n_cpus, sizeof(*t->socket));
-    if (!t->cpus || !t->socket)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < all->n_cpus; i++) {
-        if (one_cpu && !is_chosen(all, i, mask, n_mask, !seen[all->socket[i]]))
-            continue;
-        seen[all->socket[i]] = 1;
-        t->cpus[t->n_cpus] = all->cpus[i];
-        t->socket[t->n_cpus++] = all->socket[i];
-    }
-    return t->n_cpus ? 0 : -ENODEV;
-}
-
-/* The report's CPUs, package by package; with -o one of each. */
-static int name_cpus(struct group *g, const struct cb_topology *all, bool one_cpu,
-                     struct cb_hwpc_form_group *form)
-{
-    const struct cb_topology *t = &g->topology;
-    size_t n = 0;
-
-    g->row = calloc(t->n_cpus, sizeof(*g->row));
-    g->names_of_cpus = calloc(t->n_cpus, sizeof(*g->names_of_cpus));
-    if (!g->row || !g->names_of_cpus)
-        return -ENOMEM;
-    for (uint32_t s = 0; s < t->n_sockets; s++) {
-        size_t first = n;
-
-        for (uint32_t i = 0; i < t->n_cpus; i++) {
-            if (t->socket[i] != s)
-                continue;
-            g->row[i] = one_cpu && n > first ? first : n;
-            if (g->row[i] != n)
-                continue;
-            (void)snprintf(g->names_of_cpus[n].package, sizeof(g->names_of_cpus[n].package), "%d",
-                           (int)all->socket_ids[s]);
-            (void)snprintf(g->names_of_cpus[n].cpu, sizeof(g->names_of_cpus[n].cpu), "%u",
-                           t->cpus[i]);
-            n++;
-        }
-    }
-    form->n_cpus = n;
-    form->cpus = g->names_of_cpus;
-    return 0;
 }
 
 /* ---- the events of a group ---- */
 
 /* Put @name in its place unless it is there: on a hybrid machine each kind of core has an event of
  * that name. */
-static void add_column(struct group *g, struct cb_hwpc_form_group *form, const char *name)
+static void add_column(struct group *g, const char *name)
 {
     size_t at = 0;
 
-    while (at < form->n_names && strcmp(g->names[at], name) < 0)
+    while (at < g->n_names && strcmp(g->names[at], name) < 0)
         at++;
-    if (at < form->n_names && strcmp(g->names[at], name) == 0)
+    if (at < g->n_names && strcmp(g->names[at], name) == 0)
         return;
-    memmove(&g->names[at + 1], &g->names[at], (form->n_names - at) * sizeof(g->names[0]));
+    memmove(&g->names[at + 1], &g->names[at], (g->n_names - at) * sizeof(g->names[0]));
     g->names[at] = name;
-    form->n_names++;
+    g->n_names++;
 }
 
 static size_t find_column(const struct group *g, const char *name)
@@ -157,19 +78,18 @@ static size_t find_column(const struct group *g, const char *name)
     return at;
 }
 
-static void name_columns(struct group *g, struct cb_hwpc_form_group *form)
+static void name_columns(struct group *g)
 {
     size_t n = cb_perf_n_events(g->perf);
 
     for (size_t i = 0; i < n; i++)
-        add_column(g, form, cb_perf_event(g->perf, i)->name);
-    add_column(g, form, ENABLED);
-    add_column(g, form, RUNNING);
+        add_column(g, cb_perf_event(g->perf, i)->name);
+    add_column(g, ENABLED);
+    add_column(g, RUNNING);
     for (size_t i = 0; i < n; i++)
         g->column[i] = find_column(g, cb_perf_event(g->perf, i)->name);
     g->enabled = find_column(g, ENABLED);
     g->running = find_column(g, RUNNING);
-    form->names = g->names;
 }
 
 static int join_events(const struct cb_hwpc_group *options, char *list, struct cb_err *err)
@@ -188,18 +108,17 @@ static int join_events(const struct cb_hwpc_group *options, char *list, struct c
     return 0;
 }
 
-static int open_perf(struct group *g, int root_fd, bool machine,
-                     const struct cb_hwpc_group *options, struct cb_err *err)
+static int open_perf(struct group *g, int root_fd, bool machine, struct cb_err *err)
 {
     cb_auto_free char *list = malloc(LIST_SIZE);
     const char *lists[] = {list};
     const struct cb_perf_options perf = {.root_fd = root_fd,
-                                         .topology = &g->topology,
+                                         .topology = cb_hwpc_cpus_topology(g->on),
                                          .n_lists = 1,
                                          .lists = lists,
                                          .strict = true,
                                          .machine_only = machine};
-    int r = list ? join_events(options, list, err) : no_memory(err);
+    int r = list ? join_events(g->options, list, err) : no_memory(err);
 
     return r < 0 ? r : cb_perf_open(&perf, &g->perf, err);
 }
@@ -207,7 +126,8 @@ static int open_perf(struct group *g, int root_fd, bool machine,
 static int make_buffers(struct group *g)
 {
     size_t events = cb_perf_n_events(g->perf), groups = cb_perf_n_groups(g->perf);
-    size_t cpus = g->topology.n_cpus, sockets = g->topology.n_sockets;
+    const struct cb_topology *t = cb_hwpc_cpus_topology(g->on);
+    size_t cpus = t->cpu_limit, sockets = t->n_sockets; /* more CPUs never come */
 
     g->cpus.counts = calloc(cpus * events, sizeof(uint64_t));
     g->cpus.enabled_ns = calloc(cpus * groups, sizeof(uint64_t));
@@ -222,46 +142,59 @@ static int make_buffers(struct group *g)
     return 0;
 }
 
-static int place_group(struct cb_hwpc_set *set, struct group *g, int root_fd,
-                       const struct cb_hwpc_group *options, struct cb_hwpc_form_group *form,
-                       struct cb_err *err)
-{
-    cb_auto_free uint8_t *mask = calloc(CB_FRAME_MAX_CPUS, 1);
-    struct cb_event first = {0};
-    size_t n_mask = 0;
-    int r = 0;
-
-    if (!mask)
-        return no_memory(err);
-    if (options->one_cpu && cb_event_resolve_machine(root_fd, set->topology->vendor,
-                                                     options->events[0], 0, &first, NULL) == 0)
-        r = read_mask(root_fd, &first, mask, &n_mask, err);
-    if (r < 0)
-        return r;
-    r = choose_cpus(g, set->topology, options->one_cpu, mask, n_mask);
-    if (r == 0)
-        r = name_cpus(g, set->topology, options->one_cpu, form);
-    return r == -ENODEV ? cb_err_set(err, ENODEV, "no CPU to count on")
-           : r < 0      ? no_memory(err)
-                        : 0;
-}
-
 static int open_group(struct cb_hwpc_set *set, int root_fd, const struct cb_hwpc_group *options,
-                      bool machine, struct cb_err *err)
+                      struct cb_err *err)
 {
-    struct group *g = &set->groups[set->n];
-    struct cb_hwpc_form_group *form = &set->form_groups[set->n++];
-    int r = place_group(set, g, root_fd, options, form, err);
+    struct group *g = &set->groups[set->n++];
+    int r;
 
+    g->options = options;
+    r = cb_hwpc_cpus_open(root_fd, set->topology, options, &g->on, err);
     if (r == 0)
-        r = open_perf(g, root_fd, machine, options, err);
+        r = open_perf(g, root_fd, set->machine, err);
     if (r == 0 && make_buffers(g) < 0)
         r = no_memory(err);
     if (r < 0)
         return cb_err_prefix(err, r, "group '%s'", options->name);
-    form->name = options->name;
-    name_columns(g, form);
-    set->form.n_values += form->n_cpus * form->n_names;
+    name_columns(g);
+    return 0;
+}
+
+/* ---- the form ---- */
+
+static void free_shape(struct shape *shape)
+{
+    for (size_t i = 0; i < CB_HWPC_MAX_GROUPS; i++)
+        cb_hwpc_rows_fini(&shape->rows[i]);
+    free(shape);
+}
+
+static int make_shape(struct cb_hwpc_set *set, struct cb_err *err)
+{
+    struct shape *shape = calloc(1, sizeof(*shape));
+
+    for (size_t i = 0; shape && i < set->n; i++) {
+        const struct group *g = &set->groups[i];
+        struct cb_hwpc_rows *rows = &shape->rows[i];
+
+        if (cb_hwpc_rows_init(rows, g->on) < 0) {
+            free_shape(shape);
+            return no_memory(err);
+        }
+        shape->groups[i] = (struct cb_hwpc_form_group){.name = g->options->name,
+                                                       .n_cpus = rows->n,
+                                                       .cpus = rows->names,
+                                                       .n_names = g->n_names,
+                                                       .names = g->names};
+        shape->form.n_values += rows->n * g->n_names;
+    }
+    if (!shape)
+        return no_memory(err);
+    shape->form.of_machine = set->machine;
+    shape->form.n_groups = set->n;
+    shape->form.groups = shape->groups;
+    shape->older = set->shape;
+    set->shape = shape;
     return 0;
 }
 
@@ -275,14 +208,15 @@ int cb_hwpc_set_open(int root_fd, const struct cb_topology *topology,
     if (!set)
         return no_memory(err);
     set->topology = topology;
+    set->machine = machine;
     for (size_t i = 0; r == 0 && i < groups->n; i++)
-        r = open_group(set, root_fd, &groups->at[i], machine, err);
+        r = open_group(set, root_fd, &groups->at[i], err);
+    if (r == 0)
+        r = make_shape(set, err);
     if (r < 0) {
         (void)cb_hwpc_set_close(set);
         return r;
     }
-    set->form.n_groups = set->n;
-    set->form.groups = set->form_groups;
     *ret_set = set;
     return 0;
 }
@@ -293,10 +227,7 @@ struct cb_hwpc_set *cb_hwpc_set_close(struct cb_hwpc_set *set)
         struct group *g = &set->groups[i];
 
         g->perf = cb_perf_close(g->perf);
-        free(g->topology.cpus);
-        free(g->topology.socket);
-        free(g->row);
-        free(g->names_of_cpus);
+        g->on = cb_hwpc_cpus_close(g->on);
         free(g->cpus.counts);
         free(g->cpus.enabled_ns);
         free(g->cpus.running_ns);
@@ -304,13 +235,19 @@ struct cb_hwpc_set *cb_hwpc_set_close(struct cb_hwpc_set *set)
         free(g->enabled_ns);
         free(g->running_ns);
     }
+    while (set && set->shape) {
+        struct shape *older = set->shape->older;
+
+        free_shape(set->shape);
+        set->shape = older;
+    }
     free(set);
     return NULL;
 }
 
 const struct cb_hwpc_form *cb_hwpc_set_form(const struct cb_hwpc_set *set)
 {
-    return &set->form;
+    return &set->shape->form;
 }
 
 /* ---- counting ---- */
@@ -341,7 +278,8 @@ struct cb_hwpc_target *cb_hwpc_target_close(struct cb_hwpc_set *set, struct cb_h
 }
 
 /* What CPU @cpu counted, into its row of the report. The dies of a package are added up, their
- * times are the same; of the kinds of cores a CPU is one, and the others' counters are 0. */
+ * times are the same (those of a CPU that has gone are 0); of the kinds of cores a CPU is one, and
+ * the others' counters are 0. */
 static void add_row(const struct group *g, uint32_t cpu, uint64_t *row)
 {
     size_t events = cb_perf_n_events(g->perf), groups = cb_perf_n_groups(g->perf);
@@ -353,27 +291,85 @@ static void add_row(const struct group *g, uint32_t cpu, uint64_t *row)
         enabled_ns += g->cpus.enabled_ns[cpu * groups + i];
         running_ns += g->cpus.running_ns[cpu * groups + i];
     }
-    row[g->enabled] = enabled_ns;
-    row[g->running] = running_ns;
+    if (enabled_ns > row[g->enabled]) {
+        row[g->enabled] = enabled_ns;
+        row[g->running] = running_ns;
+    }
 }
 
 int cb_hwpc_target_read(struct cb_hwpc_set *set, struct cb_hwpc_target *target, uint64_t tick_ns,
                         uint64_t *values, struct cb_err *err)
 {
+    const struct shape *shape = set->shape;
     int result = 0;
 
-    memset(values, 0, set->form.n_values * sizeof(*values));
+    memset(values, 0, shape->form.n_values * sizeof(*values));
     for (size_t i = 0; i < set->n; i++) {
         struct group *g = &set->groups[i];
-        const struct cb_hwpc_form_group *form = &set->form_groups[i];
+        const struct cb_hwpc_rows *rows = &shape->rows[i];
         int r = cb_perf_target_read(g->perf, target->at[i], tick_ns, g->sums, g->enabled_ns,
                                     g->running_ns, err);
 
         if (r < 0)
             result = r;
-        for (uint32_t c = 0; c < g->topology.n_cpus; c++)
-            add_row(g, c, values + g->row[c] * form->n_names);
-        values += form->n_cpus * form->n_names;
+        for (uint32_t c = 0; c < rows->n_cpus; c++)
+            add_row(g, c, values + rows->of_cpu[c] * g->n_names);
+        values += rows->n * g->n_names;
     }
     return result;
+}
+
+/* ---- CPUs that come and go ---- */
+
+int cb_hwpc_set_look(struct cb_hwpc_set *set, int root_fd, struct cb_err *err)
+{
+    bool grown = false;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < set->n; i++) {
+        struct group *g = &set->groups[i];
+
+        r = cb_hwpc_cpus_look(g->on, root_fd, err);
+        grown = grown || cb_hwpc_cpus_topology(g->on)->n_cpus > set->shape->rows[i].n_cpus;
+    }
+    return r == 0 && grown ? make_shape(set, err) : r;
+}
+
+void cb_hwpc_set_tell_away(struct cb_hwpc_set *set, uint32_t cpu)
+{
+    for (size_t i = 0; i < set->n; i++) {
+        const struct cb_topology *t = cb_hwpc_cpus_topology(set->groups[i].on);
+
+        for (uint32_t c = 0; c < t->n_cpus; c++)
+            if (t->cpus[c] == cpu)
+                cb_perf_tell_away(set->groups[i].perf, c);
+    }
+}
+
+bool cb_hwpc_set_is_stuck(const struct cb_hwpc_set *set)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (cb_perf_is_stuck(set->groups[i].perf))
+            return true;
+    return false;
+}
+
+int cb_hwpc_target_follow(struct cb_hwpc_set *set, struct cb_hwpc_target *target, int cgroup_fd,
+                          struct cb_err *err)
+{
+    int result = 0;
+
+    for (size_t i = 0; i < set->n; i++) {
+        int r = cb_perf_target_follow(set->groups[i].perf, target->at[i], cgroup_fd, err);
+
+        if (r < 0)
+            result = r;
+    }
+    return result;
+}
+
+void cb_hwpc_set_followed(struct cb_hwpc_set *set)
+{
+    for (size_t i = 0; i < set->n; i++)
+        cb_perf_followed(set->groups[i].perf);
 }

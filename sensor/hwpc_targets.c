@@ -92,15 +92,18 @@ static char *name_of(const struct cb_hwpc_targets *targets, const char *path)
 
 /* ---- discovery ---- */
 
+static int open_dir(const struct cb_hwpc_targets *targets, const struct target *t)
+{
+    return openat(targets->o.base_fd, t->leaf.path + 1,
+                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 static void count_target(struct cb_hwpc_targets *targets, struct target *t)
 {
     struct cb_err err = {0};
-    int fd = openat(targets->o.base_fd, t->leaf.path + 1,
-                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    cb_auto_close int fd = open_dir(targets, t);
     int r = fd < 0 ? -errno : cb_hwpc_target_open(targets->o.set, fd, &t->count, &err);
 
-    if (fd >= 0)
-        (void)close(fd);
     if (r < 0 && fd >= 0)
         cb_log_limited(&targets->uncounted_limit, LOG_NS, CB_LOG_WARN, "'%s' has no reports: %s",
                        t->leaf.path, err.text);
@@ -233,4 +236,18 @@ size_t cb_hwpc_targets_read(struct cb_hwpc_targets *targets, uint64_t tick_ns,
     }
     drop_gone(targets);
     return lost;
+}
+
+void cb_hwpc_targets_follow(struct cb_hwpc_targets *targets)
+{
+    for (size_t i = 0; i < targets->n; i++) {
+        struct target *t = &targets->at[i];
+        cb_auto_close int fd = t->count && !t->gone ? open_dir(targets, t) : -1;
+        struct cb_err err = {0};
+
+        if (t->count && cb_hwpc_target_follow(targets->o.set, t->count, fd, &err) < 0)
+            cb_log_limited(&targets->uncounted_limit, LOG_NS, CB_LOG_WARN,
+                           "'%s' is not counted on every CPU: %s", t->leaf.path, err.text);
+    }
+    cb_hwpc_set_followed(targets->o.set);
 }

@@ -42,6 +42,9 @@ void cb_hwpc_targets_start(struct cb_hwpc_targets *targets);
 size_t cb_hwpc_targets_read(struct cb_hwpc_targets *targets, uint64_t tick_ns,
                             struct cb_hwpc_batch *batch);
 
+/* CPUs came or went, and every target has been read: count on those that are there now. */
+void cb_hwpc_targets_follow(struct cb_hwpc_targets *targets);
+
 size_t cb_hwpc_targets_n(const struct cb_hwpc_targets *targets);
 
 /* The name of the container at @path in its runtime's files, the caller's; NULL: there is none. */

@@ -321,6 +321,11 @@ bool cb_perf_is_stuck(const struct cb_perf *perf)
     return perf->stuck || perf->again;
 }
 
+bool cb_perf_was_away(const struct cb_perf *perf, uint32_t cpu_index)
+{
+    return perf->stuck && perf->stuck[cpu_index];
+}
+
 int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
                           struct cb_err *err)
 {
@@ -328,9 +333,7 @@ int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, i
     int r = make_room(perf, target, err);
 
     for (uint32_t c = 0; r == 0 && c < target->n_cpus; c++) {
-        bool stuck = perf->stuck && perf->stuck[c];
-
-        if (stuck || !cb_topology_is_online(t, c))
+        if (cb_perf_was_away(perf, c) || !cb_topology_is_online(t, c))
             close_cpu(perf, target, c);
         if (cb_topology_is_online(t, c) && !is_open(perf, target, c) &&
             (target->is_machine || cgroup_fd >= 0)) {
@@ -353,14 +356,14 @@ void cb_perf_followed(struct cb_perf *perf)
 
 /* A machine-wide cpu-clock that stands still or cannot be read is one of a CPU that was offline
  * meanwhile: the kernel takes its counters away and never gives them back. */
-static void notice_stuck(struct cb_perf *perf, uint32_t c)
+void cb_perf_tell_away(struct cb_perf *perf, uint32_t cpu_index)
 {
-    if (!cb_topology_is_online(perf->topology, c))
+    if (!cb_topology_is_online(perf->topology, cpu_index))
         return;
     if (!perf->stuck)
         perf->stuck = calloc(CB_FRAME_MAX_CPUS, 1);
     if (perf->stuck)
-        perf->stuck[c] = 1;
+        perf->stuck[cpu_index] = 1;
 }
 
 /* ---- fewer events ---- */
@@ -567,7 +570,7 @@ static int add_group(struct cb_perf *perf, struct cb_perf_target *target, uint64
     if (r < 0 && perf->cpus.counts)
         keep_group(perf, cpu, group, NULL, 0, 0);
     if (r < 0 && fd >= 0 && target->is_machine)
-        notice_stuck(perf, cpu);
+        cb_perf_tell_away(perf, cpu);
     if (r < 0) /* a group that this CPU does not count, or a CPU that has gone, is no fault */
         return fd < 0 || !cb_topology_is_online(perf->topology, cpu) ? 0 : r;
     before.enabled_ns = words[0];
@@ -576,7 +579,7 @@ static int add_group(struct cb_perf *perf, struct cb_perf_target *target, uint64
     if (target->is_machine && perf->cpu_clock >= (int)first && perf->cpu_clock < (int)(first + n) &&
         perf->reading.values[(size_t)perf->cpu_clock - first] ==
             before.values[(size_t)perf->cpu_clock - first])
-        notice_stuck(perf, cpu);
+        cb_perf_tell_away(perf, cpu);
     cb_perf_add_delta(&before, &perf->reading, sums->tick_ns,
                       sums->counts + socket * perf->n_events + first, &enabled, &running);
     sums->enabled_ns[socket * perf->n_groups + group] += enabled;

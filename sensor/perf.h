@@ -85,6 +85,10 @@ int cb_perf_sweep(struct cb_perf *perf, struct cb_err *err) cb_must_check;
 /* Must the targets follow though the topology did not change? A CPU was offline and back between
  * two looks at it, or was not ready for counters when it came. */
 bool cb_perf_is_stuck(const struct cb_perf *perf);
+/* Was the topology's @cpu_index-th CPU offline and back? Only a set with cpu-clock, read for the
+ * machine, sees it; others are told. */
+bool cb_perf_was_away(const struct cb_perf *perf, uint32_t cpu_index);
+void cb_perf_tell_away(struct cb_perf *perf, uint32_t cpu_index);
 
 /* After the topology changed or counting got stuck, and after a read: close the counters of CPUs
  * that are gone, open those of CPUs that came. @cgroup_fd is the target's directory (-1: it is gone

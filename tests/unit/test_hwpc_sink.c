@@ -34,9 +34,9 @@ static const struct cb_hwpc_form_group cgroup_groups[] = {
     {.name = "msr", .n_cpus = 1, .cpus = cpus, .n_names = 3, .names = names}};
 static const struct cb_hwpc_form_group other_groups[] = {
     {.name = "msr", .n_cpus = 1, .cpus = cpus, .n_names = 1, .names = fewer}};
-static const struct cb_hwpc_form machine = {1, machine_groups, 6};
-static const struct cb_hwpc_form cgroup = {2, cgroup_groups, 9};
-static const struct cb_hwpc_form other = {1, other_groups, 1};
+static const struct cb_hwpc_form machine = {true, 1, machine_groups, 6};
+static const struct cb_hwpc_form cgroup = {false, 2, cgroup_groups, 9};
+static const struct cb_hwpc_form other = {false, 1, other_groups, 1};
 
 /* Tick @t: the machine and one cgroup. */
 static void fill(struct cb_hwpc_batch *batch, int64_t t)
@@ -374,7 +374,7 @@ static void the_oldest_goes_when_too_many_wait(void **state)
 #define LONG_NAME (3 << 20)
 #define N_TICKS 12
 
-static const struct cb_hwpc_form large = {1, machine_groups, 1 << 20}; /* 8 MiB of values */
+static const struct cb_hwpc_form large = {true, 1, machine_groups, 1 << 20}; /* 8 MiB of values */
 
 /* Tick @t with 8 MiB of room, of which its two reports need little. */
 static void push_large(struct cb_hwpc_queue *q, int64_t t)
