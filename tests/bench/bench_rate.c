@@ -7,9 +7,15 @@
  *
  * Ten of the cgroups run for 20 us every 5 ms, the others sleep. A row is one run; `broken` counts
  * frames that do not follow the one before, and ticks that are neither in a frame nor counted as
- * missed. The rows with churn=1 are 100 000 ticks in which a cgroup ends and another begins every
- * 5 ms: memory and descriptors at their begin and at their end. usage: bench_rate [SECONDS
- * [CBSENSOR [FIRST ROW]]]. Needs root and cgroup v2.
+ * missed; steal_ms is what the host took from this machine's CPUs in those seconds (/proc/stat):
+ * ticks missed then are no fault of the sensor's, nor of the bare loop's. The rows with churn=1 are
+ * 100 000 ticks in which a cgroup ends and another begins every 5 ms: memory and descriptors before
+ * and after, both times once that has settled.
+ *
+ * What is no time is a promise: anything broken, a descriptor more after the churn than before, or
+ * 2 MB more of memory are said and make the exit status 1.
+ *
+ * usage: bench_rate [SECONDS [CBSENSOR [FIRST ROW [LAST ROW]]]]. Needs root and cgroup v2.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +42,8 @@
 
 #define N_WORKERS 10
 #define PARENT "cb-bench"
+#define SETTLE_NS (5 * CB_NS_PER_S) /* until what has gone is forgotten, and more */
+#define MAX_GROWTH_KB 2048
 
 struct run {
     const char *count;
@@ -52,6 +60,8 @@ static const struct run runs[] = {
     {"perf", "1s", 50, 1000000, true},     {"bpf", "1s", 50, 1000000, true},
 };
 
+#define N_RUNS (sizeof(runs) / sizeof(runs[0]))
+
 /* What the server and the bare loop saw. */
 struct seen {
     atomic_bool stop, measuring;
@@ -66,6 +76,7 @@ struct seen {
 
 struct usage {
     uint64_t cpu_ns;
+    uint64_t stolen_ms; /* of all CPUs, since boot */
     uint64_t rss_kb;
     unsigned threads, fds;
 };
@@ -255,6 +266,17 @@ static uint64_t proc_number(pid_t pid, const char *file, const char *key)
     return value;
 }
 
+static uint64_t read_stolen_ms(void)
+{
+    uint64_t jiffies = 0;
+    FILE *f = fopen("/proc/stat", "re");
+
+    if (!f || fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %" SCNu64, &jiffies) != 1)
+        die("/proc/stat", NULL);
+    (void)fclose(f);
+    return jiffies * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
 static unsigned count_fds(pid_t pid)
 {
     char command[64];
@@ -275,6 +297,7 @@ static void take_usage(pid_t pid, struct usage *usage)
     if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) < 0)
         die("the sensor has ended", NULL);
     usage->cpu_ns = (uint64_t)ts.tv_sec * CB_NS_PER_S + (uint64_t)ts.tv_nsec;
+    usage->stolen_ms = read_stolen_ms();
     usage->rss_kb = proc_number(pid, "status", "VmRSS:");
     usage->threads = (unsigned)proc_number(pid, "status", "Threads:");
     usage->fds = count_fds(pid);
@@ -290,7 +313,7 @@ static void sleep_ns(uint64_t ns)
     (void)nanosleep(&ts, NULL);
 }
 
-/* Let it run, and (churn) a cgroup end and another begin every 5 ms. */
+/* Let it run, and (churn) a cgroup end and another begin every 5 ms; then that settles. */
 static void spend(const struct run *run, int dir_fd, uint64_t ns)
 {
     uint64_t end_ns = cb_clock_boot_ns() + ns;
@@ -311,10 +334,36 @@ static void spend(const struct run *run, int dir_fd, uint64_t ns)
             die(path, NULL);
         sleep_ns(5000000);
     }
+    sleep_ns(SETTLE_NS);
 }
 
-static void report(const struct run *run, struct seen *seen, const struct usage *from,
-                   const struct usage *to)
+static unsigned say(const struct run *run, const char *what, uint64_t n)
+{
+    (void)fprintf(stderr,
+                  "bench_rate: FAILED: way=%s metrics=%s cgroups=%zu churn=%d: %" PRIu64 " %s\n",
+                  run->count, run->metrics, run->cgroups, run->churn, n, what);
+    return 1;
+}
+
+/* What is no matter of time: the number of promises that do not hold. */
+static unsigned check(const struct run *run, const struct seen *seen, const struct usage *from,
+                      const struct usage *to)
+{
+    unsigned n = 0;
+
+    if (seen->broken)
+        n += say(run, "frames do not follow one another, or ticks are lost", seen->broken);
+    if (!seen->frames)
+        n += say(run, "frames have come", 0);
+    if (run->churn && to->fds > from->fds)
+        n += say(run, "descriptors more than before the churn", to->fds - from->fds);
+    if (run->churn && to->rss_kb > from->rss_kb + MAX_GROWTH_KB)
+        n += say(run, "kB of memory more than before the churn", to->rss_kb - from->rss_kb);
+    return n;
+}
+
+static unsigned report(const struct run *run, struct seen *seen, const struct usage *from,
+                       const struct usage *to)
 {
     uint64_t length_ns = seen->last_t1_ns - seen->first_t0_ns;
     uint64_t ticks = (length_ns + seen->tick_ns / 2) / seen->tick_ns;
@@ -329,22 +378,23 @@ static void report(const struct run *run, struct seen *seen, const struct usage 
                      run->count, run->cgroups, ticks, seen->broken, (double)from->rss_kb / 1024,
                      (double)to->rss_kb / 1024, from->fds, to->fds, to->threads);
         (void)fflush(stdout);
-        return;
+        return check(run, seen, from, to);
     }
     (void)printf("rate way=%s metrics=%s cgroups=%zu hz=%" PRIu64 " ticks=%" PRIu64
                  " missed=%" PRIu64 " missed_pct=%.3f bare_missed=%" PRIu64
-                 " bare_pct=%.3f widest_ms=%.2f broken=%" PRIu64
+                 " bare_pct=%.3f steal_ms=%" PRIu64 " widest_ms=%.2f broken=%" PRIu64
                  " core_pct=%.1f rss_mb=%.1f threads=%u fds=%u\n",
                  run->count, run->metrics, run->cgroups, CB_NS_PER_S / run->tick_ns, ticks, missed,
                  100.0 * (double)missed / (double)ticks, seen->bare_missed,
                  100.0 * (double)seen->bare_missed / (double)(seen->bare_ticks + 1),
-                 (double)seen->widest_ns / 1e6, seen->broken,
+                 to->stolen_ms - from->stolen_ms, (double)seen->widest_ns / 1e6, seen->broken,
                  100.0 * (double)(to->cpu_ns - from->cpu_ns) / (double)length_ns,
                  (double)to->rss_kb / 1024, to->threads, to->fds);
     (void)fflush(stdout);
+    return check(run, seen, from, to);
 }
 
-static void measure(const char *program, const struct run *run, int dir_fd, uint64_t seconds)
+static unsigned measure(const char *program, const struct run *run, int dir_fd, uint64_t seconds)
 {
     const struct cb_link_server_options options = {.endpoint = "tcp://127.0.0.1:0", .credit = 512};
     struct seen seen = {.tick_ns = run->tick_ns};
@@ -380,7 +430,7 @@ static void measure(const char *program, const struct run *run, int dir_fd, uint
     (void)snprintf(command, sizeof(command), "rm -r '%s'", state_dir);
     if (system(command) != 0)
         die(command, NULL);
-    report(run, &seen, &from, &to);
+    return report(run, &seen, &from, &to);
 }
 
 int main(int argc, char **argv)
@@ -390,14 +440,16 @@ int main(int argc, char **argv)
     struct cb_place *place = NULL;
     struct cb_err err = {0};
     int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    size_t first = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+    size_t last = argc > 4 ? strtoull(argv[4], NULL, 10) : N_RUNS - 1;
+    unsigned failed = 0;
 
     if (cb_place_open(root_fd, "v2", 0, &place, &err) < 0)
         die("cannot measure here", &err);
-    for (size_t i = argc > 3 ? strtoull(argv[3], NULL, 10) : 0; i < sizeof(runs) / sizeof(runs[0]);
-         i++)
-        measure(program, &runs[i], cb_place_dir_fd(place), seconds);
+    for (size_t i = first; i <= last && i < N_RUNS; i++)
+        failed += measure(program, &runs[i], cb_place_dir_fd(place), seconds);
     if (cb_place_close(place, &err) < 0)
         die("place", &err);
     (void)close(root_fd);
-    return 0;
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -148,15 +148,15 @@ static bool lab_open(struct lab *lab, struct fake_root *root, const char *online
     fake_root_put(root, CPUS "possible", "0-1\n");
     assert_int_equal(cb_topology_init(&lab->topology, root->fd, NULL), 0);
     make_cgroup(lab);
-    if (!has_two_cpus() || cb_hwpc_run_open(
-                               &(struct cb_hwpc_run_options){.root_fd = root->fd,
-                                                             .topology = &lab->topology,
-                                                             .options = &lab->options,
-                                                             .name = name,
-                                                             .base_fd = lab->base_fd,
-                                                             .leading_slash = true,
-                                                             .signal_fd = lab->stop_fd},
-                               &lab->run, &err) < 0) {
+    if (!has_two_cpus() ||
+        cb_hwpc_run_open(&(struct cb_hwpc_run_options){.root_fd = root->fd,
+                                                       .topology = &lab->topology,
+                                                       .options = &lab->options,
+                                                       .name = name,
+                                                       .base_fd = lab->base_fd,
+                                                       .leading_slash = true,
+                                                       .signal_fd = lab->stop_fd},
+                         &lab->run, &err) < 0) {
         print_message("needs two CPUs and the right to count: %s\n", err.text);
         remove_cgroup(lab);
         cb_topology_fini(&lab->topology);
