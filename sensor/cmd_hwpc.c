@@ -233,6 +233,13 @@ static int drop_rights(struct state *s, struct cb_err *err)
     return 0;
 }
 
+static void raise_urgency(uint64_t tick_ns)
+{
+    if (cb_urgency_raise(NULL) < 0 ||
+        (tick_ns <= CB_URGENCY_OFTEN_NS && cb_urgency_raise_more(NULL) < 0))
+        cb_log_debug("ticks may be late on a busy machine");
+}
+
 static int open_all(struct state *s, struct cb_err *err)
 {
     int r = open_signals(s, err);
@@ -245,9 +252,10 @@ static int open_all(struct state *s, struct cb_err *err)
     r = open_place(s, err);
     if (r == 0)
         r = open_run(s, err);
-    if (r == 0 && cb_urgency_raise(NULL) < 0)
-        cb_log_debug("ticks may be late on a busy machine");
-    return r < 0 ? r : drop_rights(s, err);
+    if (r < 0)
+        return r;
+    raise_urgency(s->hwpc.tick_ns);
+    return drop_rights(s, err);
 }
 
 static int close_all(struct state *s)

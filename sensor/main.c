@@ -417,11 +417,14 @@ static int drop_rights(struct sensor *s, struct cb_err *err)
     return r;
 }
 
-static void raise_urgency(void)
+static void raise_urgency(uint64_t tick_ns)
 {
     struct cb_err err = {0};
+    int r = cb_urgency_raise(&err);
 
-    if (cb_urgency_raise(&err) < 0)
+    if (r == 0 && tick_ns <= CB_URGENCY_OFTEN_NS)
+        r = cb_urgency_raise_more(&err);
+    if (r < 0)
         cb_log_debug("%s: ticks may be late on a busy machine", err.text);
 }
 
@@ -482,7 +485,7 @@ static int open_all(struct sensor *s, struct cb_err *err)
     r = open_energy(s, err);
     if (r < 0)
         return r;
-    raise_urgency();
+    raise_urgency(s->options.tick_ns);
     r = drop_rights(s, err);
     if (r == 0 && link)
         r = cb_state_check(&s->state, s->options.state_dir, err);

@@ -6,7 +6,12 @@
  * How      a nice value of -10 and, where the kernel knows it (6.12), a short time slice: both only
  *          decide who goes first, and what the thread uses is as little as before. Threads that it
  *          starts are ordinary ones (SCHED_FLAG_RESET_ON_FORK).
- * Rights   CAP_SYS_NICE for the nice value, at the call only; without it the slice alone.
+ * Often    for ticks of CB_URGENCY_OFTEN_NS or shorter that is too late too often: they go before
+ *          all that is ordinary (SCHED_FIFO, the lowest priority there). A thread that then does
+ *          not sleep for three seconds (RLIMIT_RTTIME) goes back to the nice value for good, so that no
+ *          sensor takes a CPU away; after ten the kernel ends the process.
+ * Rights   CAP_SYS_NICE, at the call only; without it the slice alone. In a cgroup without
+ *          real-time budget (v1 cpu controller) the kernel refuses SCHED_FIFO all the same.
  */
 #ifndef CB_SENSOR_URGENCY_H
 #define CB_SENSOR_URGENCY_H
@@ -15,7 +20,13 @@
 
 struct cb_err;
 
+#define CB_URGENCY_OFTEN_NS 10000000u
+
 /* -EPERM: only the slice is shorter; -ENOSYS and others: nothing has changed. */
 int cb_urgency_raise(struct cb_err *err) cb_must_check;
+
+/* For ticks that come often, of one thread of the process, after cb_urgency_raise(). -EPERM and
+ * others: it stays as that has left it. */
+int cb_urgency_raise_more(struct cb_err *err) cb_must_check;
 
 #endif

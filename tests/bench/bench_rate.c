@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench_rate.c - how fast cbsensor can tick: the program itself, with its spool and its link, on
- * 1000 cgroups at 100 Hz and on 100 at 1 kHz, beside a bare timerfd loop of the same period in the
- * same seconds. A server on the loopback takes every frame and sees that each begins where the one
- * before ended: what was missed widens an interval and loses nothing.
+ * 1000 cgroups at 100 Hz and on 100 at 1 kHz, beside a bare timerfd loop of the same period and of
+ * ordinary priority in the same seconds. A server on the loopback takes every frame and sees that
+ * each begins where the one before ended: what was missed widens an interval and loses nothing.
  *
  * Ten of the cgroups run for 20 us every 5 ms, the others sleep. A row is one run; `broken` counts
  * frames that do not follow the one before, and ticks that are neither in a frame nor counted as

@@ -2,6 +2,7 @@
 /* test_urgency.c - sensor/urgency.c, with the rights and without. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -9,6 +10,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cap-ng.h>
@@ -54,14 +56,66 @@ static int raise_it(bool with_rights)
     return of_new == 0 ? 0 : 5;
 }
 
-static int in_a_child(bool with_rights)
+static int policy_of_thread(void)
+{
+    return sched_getscheduler(0);
+}
+
+static void *policy_of_new_thread(void *context)
+{
+    *(int *)context = policy_of_thread();
+    return NULL;
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* It is there before the rights are dropped; then it does not sleep. */
+static int raise_it_more(bool with_rights)
+{
+    const struct rlimit awake = {100000, 3000000};
+    pthread_t thread;
+    int of_new = 99;
+    int r = with_rights ? cb_urgency_raise(NULL) : 0;
+
+    if (r < 0)
+        return 77;
+    if (with_rights)
+        r = setrlimit(RLIMIT_RTTIME, &awake) < 0 ? -errno : cb_urgency_raise_more(NULL);
+    capng_clear(CAPNG_SELECT_CAPS);
+    if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+        return 1;
+    if (!with_rights)
+        r = cb_urgency_raise_more(NULL);
+    if (!with_rights)
+        return r == -EPERM && policy_of_thread() == SCHED_OTHER ? 0 : 2;
+    if (r < 0)
+        return 77;
+    if (policy_of_thread() != (SCHED_FIFO | SCHED_RESET_ON_FORK))
+        return 3;
+    if (pthread_create(&thread, NULL, policy_of_new_thread, &of_new) != 0 ||
+        pthread_join(thread, NULL) != 0 || of_new != SCHED_OTHER)
+        return 4;
+    while ((policy_of_thread() & ~SCHED_RESET_ON_FORK) == SCHED_FIFO)
+        if (cpu_ns() > 2000000000u)
+            return 5;
+    return policy_of_thread() == (SCHED_OTHER | SCHED_RESET_ON_FORK) && nice_of_thread() == -10 ? 0
+                                                                                                : 6;
+}
+
+static int in_a_child(int (*raise)(bool with_rights), bool with_rights)
 {
     int status;
     pid_t pid = fork();
 
     assert_true(pid >= 0);
     if (pid == 0)
-        _exit(raise_it(with_rights));
+        _exit(raise(with_rights));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
@@ -69,7 +123,7 @@ static int in_a_child(bool with_rights)
 
 static void the_thread_goes_first_and_those_it_starts_do_not(void **state)
 {
-    int r = in_a_child(true);
+    int r = in_a_child(raise_it, true);
 
     (void)state;
     if (r == 77) {
@@ -82,7 +136,25 @@ static void the_thread_goes_first_and_those_it_starts_do_not(void **state)
 static void without_the_right_it_says_so_and_goes_on(void **state)
 {
     (void)state;
-    assert_int_equal(in_a_child(false), 0);
+    assert_int_equal(in_a_child(raise_it, false), 0);
+}
+
+static void ticks_that_come_often_go_first_of_all_unless_they_never_end(void **state)
+{
+    int r = in_a_child(raise_it_more, true);
+
+    (void)state;
+    if (r == 77) {
+        print_message("no real-time priority here\n");
+        skip();
+    }
+    assert_int_equal(r, 0);
+}
+
+static void without_the_right_there_is_no_real_time(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_child(raise_it_more, false), 0);
 }
 
 int main(void)
@@ -90,6 +162,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_thread_goes_first_and_those_it_starts_do_not),
         cmocka_unit_test(without_the_right_it_says_so_and_goes_on),
+        cmocka_unit_test(ticks_that_come_often_go_first_of_all_unless_they_never_end),
+        cmocka_unit_test(without_the_right_there_is_no_real_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
