@@ -20,7 +20,7 @@
 #define RAPL_QUANTUM_UJ 61
 
 #define SWEEP_TICKS 1024 /* so often targets are forgotten that ... */
-#define UNSEEN_TICKS 600 /* ... did not come for so long */
+#define UNSEEN_TICKS 600 /* ... did not come for so long; nor is a group missed any more */
 
 /* A target's id is never given again; one that was forgotten gets another. */
 struct known_target {
@@ -58,6 +58,8 @@ struct cb_hwpc_framer {
     char *events[MAX_EVENTS];
     uint8_t event_group[MAX_EVENTS];
     char *groups[CB_FRAME_MAX_GROUPS];
+    uint64_t group_seen[CB_FRAME_MAX_GROUPS]; /* seq of the last frame with counts of it; 0: none */
+    uint64_t machine_seen[CB_FRAME_MAX_GROUPS]; /* the same in the machine's row */
     struct known_target *targets;
     struct cb_map target_index; /* by the hash of the name */
     uint32_t last_id;
@@ -209,7 +211,10 @@ static int learn_names(struct cb_hwpc_framer *framer, const struct cb_hwpc_repor
             r = add_name(framer->groups, &framer->n_groups, count->group, err);
             group = (int)framer->n_groups - 1;
         }
-        if (r < 0 || group < 0 || framer->n_events == MAX_EVENTS || find_event(framer, count) >= 0)
+        if (r < 0 || group < 0)
+            continue;
+        framer->group_seen[group] = framer->seq + 1;
+        if (framer->n_events == MAX_EVENTS || find_event(framer, count) >= 0)
             continue;
         framer->event_group[framer->n_events] = (uint8_t)group;
         r = add_name(framer->events, &framer->n_events, count->event, err);
@@ -462,6 +467,13 @@ struct times {
     double enabled, running;
 };
 
+/* What one report's row gathers while it is filled. */
+struct row_fill {
+    size_t row;
+    double cpu_ns[MAX_SOCKETS];
+    bool has_group[CB_FRAME_MAX_GROUPS];
+};
+
 /* The times of this CPU's group in this tick. Cumulative ones are differences; the first reading of
  * a sum says nothing but its ratio. */
 static int tick_times(struct cb_hwpc_framer *framer, const char *target,
@@ -501,9 +513,37 @@ static double *sum_at(const struct cb_hwpc_framer *framer, size_t row, int socke
     return framer->sums + (row * frame->n_sockets + (size_t)socket) * frame->n_events + event;
 }
 
+static size_t cell_of(const struct cb_hwpc_framer *framer, size_t row, int socket, size_t group)
+{
+    return (row * framer->frame.n_sockets + (size_t)socket) * framer->n_groups + group;
+}
+
+static bool is_recent(const struct cb_hwpc_framer *framer, uint64_t seen)
+{
+    return seen > 0 && seen + UNSEEN_TICKS >= framer->seq;
+}
+
+/* A report without any count of a group that others have, or it had before, is no reading of zero.
+ * The machine's row is missed only what it had itself: most sensors count cgroups alone. */
+static void mark_missing(struct cb_hwpc_framer *framer, const struct row_fill *fill)
+{
+    uint64_t *seen = fill->row == 0 ? framer->machine_seen : framer->group_seen;
+
+    for (size_t g = 0; g < framer->n_groups; g++) {
+        if (fill->has_group[g])
+            seen[g] = framer->seq;
+        for (size_t s = 0; s < framer->frame.n_sockets && !fill->has_group[g]; s++) {
+            size_t cell = cell_of(framer, fill->row, (int)s, g);
+
+            framer->enabled_ns[cell] = is_recent(framer, seen[g]) ? 1 : 0;
+            framer->running_ns[cell] = 0;
+        }
+    }
+}
+
 /* One CPU of one group of one report: counts [first, end), which stand side by side. */
-static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *report, size_t row,
-                    size_t first, size_t end, double *cpu_ns, struct cb_err *err)
+static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *report,
+                    size_t first, size_t end, struct row_fill *fill, struct cb_err *err)
 {
     const struct cb_hwpc_count *head = &report->counts[first];
     int group = find_name(framer->groups, framer->n_groups, head->group);
@@ -527,26 +567,29 @@ static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
         r = tick_times(framer, report->target, head, &times, err);
     if (times.running > 0 && times.enabled > times.running)
         scale = times.enabled / times.running;
-    cell = (row * framer->frame.n_sockets + (size_t)socket) * framer->n_groups + (size_t)group;
+    cell = cell_of(framer, fill->row, socket, (size_t)group);
     framer->enabled_ns[cell] += times.enabled > 0 ? whole_ns(times.enabled) : 0;
     framer->running_ns[cell] += times.running > 0 ? whole_ns(times.running) : 0;
     if (group == 0)
-        cpu_ns[socket] += times.running;
+        fill->cpu_ns[socket] += times.running;
     framer->time_too_long |=
         times.running > 1.05 * (double)(framer->frame.t1_ns - framer->frame.t0_ns);
     for (size_t i = first; i < end; i++) {
         int event = find_event(framer, &report->counts[i]);
 
-        if (event >= 0)
-            *sum_at(framer, row, socket, (size_t)event) += report->counts[i].value * scale;
+        if (event < 0)
+            continue;
+        fill->has_group[group] = true;
+        *sum_at(framer, fill->row, socket, (size_t)event) += report->counts[i].value * scale;
     }
     return r;
 }
 
+/* *@ret_cpu_ns: negative where the group that tells the CPU time is missing. */
 static int fill_row(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *report, size_t row,
                     double *ret_cpu_ns, struct cb_err *err)
 {
-    double cpu_ns[MAX_SOCKETS] = {0};
+    struct row_fill fill = {.row = row};
     int r = 0;
 
     for (size_t i = 0, end; i < report->n_counts && r == 0; i = end) {
@@ -554,13 +597,16 @@ static int fill_row(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
         while (end < report->n_counts && same_cpu(&report->counts[i], &report->counts[end]))
             end++;
         if (is_core_group(report->counts[i].group))
-            r = fill_cpu(framer, report, row, i, end, cpu_ns, err);
+            r = fill_cpu(framer, report, i, end, &fill, err);
     }
+    mark_missing(framer, &fill);
     *ret_cpu_ns = 0;
     for (size_t s = 0; s < framer->frame.n_sockets; s++) {
-        *sum_at(framer, row, (int)s, framer->n_events) = cpu_ns[s];
-        *ret_cpu_ns += cpu_ns[s];
+        *sum_at(framer, row, (int)s, framer->n_events) = fill.cpu_ns[s];
+        *ret_cpu_ns += fill.cpu_ns[s];
     }
+    if (!fill.has_group[0])
+        *ret_cpu_ns = -1;
     return r;
 }
 
@@ -634,10 +680,14 @@ static void begin_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms, dou
     framer->frame_events[framer->n_events] = (struct cb_frame_event){TIME_EVENT, "time", 0};
 }
 
-static bool has_core(const struct cb_hwpc_report *report)
+static bool has_core(const struct cb_hwpc_framer *framer, const struct cb_hwpc_report *all)
 {
-    for (size_t i = 0; i < report->n_counts; i++) {
-        if (is_core_group(report->counts[i].group))
+    for (size_t i = 0; i < all->n_counts; i++) {
+        if (is_core_group(all->counts[i].group))
+            return true;
+    }
+    for (size_t g = 0; g < framer->n_groups; g++) {
+        if (is_recent(framer, framer->machine_seen[g]))
             return true;
     }
     return false;
@@ -662,6 +712,8 @@ static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *co
             r = fill_row(framer, reports[i], ++framer->frame.n_targets, &cpu_ns, err);
         if (r < 0)
             return r;
+        if (cpu_ns < 0)
+            continue;
         framer->time_differs |= first_ns >= 0 && cpu_ns != first_ns;
         first_ns = cpu_ns;
     }
@@ -722,7 +774,7 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
     framer->last_ms = timestamp_ms;
     fill_energies(framer, all);
     fill_counters(framer, all);
-    if (all && has_core(all)) {
+    if (all && has_core(framer, all)) {
         framer->frame.has_machine_row = true;
         r = fill_row(framer, all, 0, &cpu_ns, err);
     }

@@ -14,7 +14,9 @@
  * Energy   RAPL counts are 2^-32 J; microjoules are differences of the floored cumulative value.
  * Counts   Every event of every group but rapl, msr and pcu; summed over a socket's CPUs, scaled by
  *          enabled / running where a group shared its counters. The machine's row is there when
- *          `all` has such groups too. CPU time ("time_running") is an event of its own from the
+ *          `all` has such groups too. A report that lacks a group which any report of the last
+ *          600 ticks had (for the machine's row: which `all` had) was not counted, with enabled > 0
+ *          and running == 0: missing is not zero. CPU time ("time_running") is an event of its own from the
  *          first tick on in which it differs between targets, until it is longer than a tick.
  */
 #ifndef CB_FORMULA_HWPC_JOIN_H

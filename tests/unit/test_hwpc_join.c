@@ -206,6 +206,64 @@ static void shared_counters_are_scaled(void **state)
     assert_true(frame->enabled_ns[2] > 0 && frame->running_ns[2] == 0); /* not counted */
 }
 
+/* A report of @target whose groups are @groups, as JSON. */
+static void add_groups(struct cb_hwpc_join *join, uint64_t ms, const char *target,
+                       const char *groups)
+{
+    char text[512];
+
+    (void)snprintf(text, sizeof(text),
+                   "{\"timestamp\":%llu,\"sensor\":\"s\",\"target\":\"%s\",\"groups\":{%s}}",
+                   (unsigned long long)ms, target, groups);
+    add(join, text);
+}
+
+static bool was_counted(const struct cb_frame *frame, size_t row)
+{
+    return frame->enabled_ns[row] == 0 || frame->running_ns[row] > 0;
+}
+
+#define RAPL "\"rapl\":{\"0\":{\"3\":{\"RAPL_ENERGY_PKG\":9}}}"
+#define CORE "\"core\":{\"0\":{\"0\":{\"CYCLES\":7}}}"
+
+static void a_group_that_is_missing_was_not_counted(void **state)
+{
+    const struct cb_frame *frame;
+
+    add_groups(*state, 1000, "all", RAPL);
+    add_groups(*state, 1000, "a", CORE);
+    add_groups(*state, 1000, "b", "");
+    add_groups(*state, 2000, "all", RAPL "," CORE);
+    add_groups(*state, 2000, "a", "\"core\":{}");
+    add_groups(*state, 3000, "all", RAPL);
+    add_groups(*state, 3000, "a", CORE);
+    frame = next(*state, true);
+    assert_false(frame->has_machine_row); /* never had the group: nothing is missing */
+    assert_true(was_counted(frame, 0) && was_counted(frame, 1));
+    assert_false(was_counted(frame, 2)); /* the other has it */
+    frame = next(*state, true);
+    assert_true(frame->has_machine_row && was_counted(frame, 0));
+    assert_false(was_counted(frame, 1)); /* had it before */
+    frame = next(*state, true);
+    assert_true(frame->has_machine_row);
+    assert_false(was_counted(frame, 0));
+    assert_true(was_counted(frame, 1));
+}
+
+static void a_group_that_never_comes_again_is_not_missed_for_ever(void **state)
+{
+    const struct cb_frame *frame;
+
+    add_groups(*state, 1000, "all", RAPL "," CORE);
+    for (uint64_t i = 2; i <= 602; i++)
+        add_groups(*state, 1000 * i, "all", RAPL);
+    for (size_t i = 1; i <= 601; i++)
+        frame = next(*state, true);
+    assert_true(frame->has_machine_row);
+    assert_false(was_counted(frame, 0));
+    assert_false(next(*state, true)->has_machine_row);
+}
+
 static void cpu_time_becomes_an_event_once_it_differs(void **state)
 {
     const struct cb_frame *frame;
@@ -295,6 +353,8 @@ int main(void)
         TEST(without_a_time_the_timestamps_tell_then_the_nominal_period),
         TEST(microjoules_do_not_drift),
         TEST(shared_counters_are_scaled),
+        TEST(a_group_that_is_missing_was_not_counted),
+        TEST(a_group_that_never_comes_again_is_not_missed_for_ever),
         TEST(cpu_time_becomes_an_event_once_it_differs),
         TEST(times_longer_than_a_tick_are_no_cpu_times),
         TEST(a_tick_without_the_machine_has_no_energy),
