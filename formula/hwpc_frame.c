@@ -18,6 +18,7 @@
 #define MAX_TIMES 4000000                    /* remembered times; more: the older half goes */
 #define TIME_EVENT "time_running"
 #define RAPL_QUANTUM_UJ 61
+#define LEAST_RUNNING 0.01 /* of the time enabled; what was counted for less is no sample of it */
 
 #define SWEEP_TICKS 1024 /* so often targets are forgotten that ... */
 #define UNSEEN_TICKS 600 /* ... did not come for so long; nor is a group missed any more */
@@ -565,11 +566,11 @@ static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
     }
     if (timed)
         r = tick_times(framer, report->target, head, &times, err);
-    if (times.running > 0 && times.enabled > times.running)
-        scale = times.enabled / times.running;
+    if (times.enabled > times.running)
+        scale = times.running >= LEAST_RUNNING * times.enabled ? times.enabled / times.running : 0;
     cell = cell_of(framer, fill->row, socket, (size_t)group);
     framer->enabled_ns[cell] += times.enabled > 0 ? whole_ns(times.enabled) : 0;
-    framer->running_ns[cell] += times.running > 0 ? whole_ns(times.running) : 0;
+    framer->running_ns[cell] += times.running > 0 && scale > 0 ? whole_ns(times.running) : 0;
     if (group == 0)
         fill->cpu_ns[socket] += times.running;
     framer->time_too_long |=

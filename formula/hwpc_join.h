@@ -13,7 +13,8 @@
  *          difference of timestamps if positive, else the nominal period. Never 0, never negative.
  * Energy   RAPL counts are 2^-32 J; microjoules are differences of the floored cumulative value.
  * Counts   Every event of every group but rapl, msr and pcu; summed over a socket's CPUs, scaled by
- *          enabled / running where a group shared its counters. The machine's row is there when
+ *          enabled / running where a group shared its counters; a CPU whose group ran for less than
+ *          1 % of the time enabled was not counted. The machine's row is there when
  *          `all` has such groups too. A report that lacks a group which any report of the last
  *          600 ticks had (for the machine's row: which `all` had) was not counted, with enabled > 0
  *          and running == 0: missing is not zero. CPU time ("time_running") is an event of its own from the

@@ -206,6 +206,20 @@ static void shared_counters_are_scaled(void **state)
     assert_true(frame->enabled_ns[2] > 0 && frame->running_ns[2] == 0); /* not counted */
 }
 
+static void what_ran_for_less_than_a_hundredth_was_not_counted(void **state)
+{
+    const struct cb_frame *frame;
+
+    add_all(*state, 1000, 1, 1e9);
+    add_target(*state, 1000, "a", 1000, S, 10 * MS);
+    add_target(*state, 1000, "b", 1000, S, 10 * MS - 1);
+    frame = next(*state, true);
+    assert_int_equal(cb_frame_count(frame, 1, 0, 0), 100000);
+    assert_true(frame->enabled_ns[1] == frame->running_ns[1]);
+    assert_int_equal(cb_frame_count(frame, 2, 0, 0), 0);
+    assert_true(frame->enabled_ns[2] > 0 && frame->running_ns[2] == 0);
+}
+
 /* A report of @target whose groups are @groups, as JSON. */
 static void add_groups(struct cb_hwpc_join *join, uint64_t ms, const char *target,
                        const char *groups)
@@ -353,6 +367,7 @@ int main(void)
         TEST(without_a_time_the_timestamps_tell_then_the_nominal_period),
         TEST(microjoules_do_not_drift),
         TEST(shared_counters_are_scaled),
+        TEST(what_ran_for_less_than_a_hundredth_was_not_counted),
         TEST(a_group_that_is_missing_was_not_counted),
         TEST(a_group_that_never_comes_again_is_not_missed_for_ever),
         TEST(cpu_time_becomes_an_event_once_it_differs),
