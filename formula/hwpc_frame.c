@@ -18,6 +18,8 @@
 #define MAX_TIMES 4000000                    /* remembered times; more: the older half goes */
 #define TIME_EVENT "time_running"
 #define RAPL_QUANTUM_UJ 61
+#define LEAST_OF_TICK 0.01 /* a time below or above that of a tick is none of it */
+#define MOST_OF_TICK 4
 #define LEAST_RUNNING 0.01 /* of the time enabled; what was counted for less is no sample of it */
 
 #define SWEEP_TICKS 1024 /* so often targets are forgotten that ... */
@@ -48,6 +50,7 @@ struct cb_hwpc_framer {
     uint64_t seq;
     /* time */
     int64_t last_ms;        /* -1: none */
+    int64_t enabled_ms;     /* of the tick that last told a time of RAPL; -1: none */
     double last_enabled_ns; /* 0: none */
     unsigned backwards;     /* how often in a row a sum went back */
     enum time_kind kind;
@@ -99,7 +102,7 @@ int cb_hwpc_framer_new(const struct cb_hwpc_join_options *options, const char *n
         return cb_err_set(err, ENOMEM, "out of memory for a sensor");
     framer->options = *options;
     framer->name = name;
-    framer->last_ms = -1;
+    framer->last_ms = framer->enabled_ms = -1;
     framer->n_sockets = 1;
     *ret_framer = framer;
     return 0;
@@ -132,7 +135,7 @@ struct cb_hwpc_framer *cb_hwpc_framer_free(struct cb_hwpc_framer *framer)
 
 void cb_hwpc_framer_clock_set(struct cb_hwpc_framer *framer)
 {
-    framer->last_ms = -1;
+    framer->last_ms = framer->enabled_ms = -1;
 }
 
 /* --- names --- */
@@ -327,9 +330,35 @@ static double rapl_enabled(const struct cb_hwpc_report *all)
     return 0;
 }
 
+/* Wall time since the last tick (0: not known), since the last reading of the RAPL event's time,
+ * from this tick to the next. */
+struct passed {
+    double tick_ns, reading_ns, next_ns;
+};
+
+static double fallback_ns(const struct cb_hwpc_framer *framer, const struct passed *passed)
+{
+    return passed->tick_ns > 0 ? passed->tick_ns : (double)framer->options.nominal_ns;
+}
+
+/* Can a tick be so long? Against both what passed and the nominal period, for either may be wrong:
+ * a tick after a gap is short for what passed, and the period may be set for another sensor. */
+static bool is_plausible(const struct cb_hwpc_framer *framer, double length_ns,
+                         const struct passed *passed)
+{
+    double nominal_ns = (double)framer->options.nominal_ns;
+    double passed_ns = passed->tick_ns > 0 ? passed->tick_ns : passed->next_ns;
+
+    if (!(passed_ns > 0))
+        passed_ns = nominal_ns;
+    return length_ns >= LEAST_OF_TICK * fmin(passed_ns, nominal_ns) &&
+           length_ns <= MOST_OF_TICK * fmax(fmax(passed_ns, passed->reading_ns), nominal_ns);
+}
+
 /* Two readings @passed_ns of wall time apart: do they look like sums since the start or like the
- * tick's own time? A sum grows by the tick, a tick's own time stays about what it was. */
-static enum time_kind kind_of(double before, double now, double passed_ns)
+ * tick's own time? A sum grows by the tick, a tick's own time stays about what it was. Where that
+ * does not tell, they are what they were. */
+static enum time_kind kind_of(enum time_kind kind, double before, double now, double passed_ns)
 {
     double as_sum = fabs(now - before - passed_ns), as_tick = fabs(now - passed_ns);
 
@@ -339,19 +368,22 @@ static enum time_kind kind_of(double before, double now, double passed_ns)
         return TIME_CUMULATIVE;
     if (passed_ns > 0 && as_tick < 0.1 * passed_ns && as_sum >= 0.1 * passed_ns)
         return TIME_PER_TICK;
-    if (now - before > 0.25 * before || (passed_ns > 0 && now > 4 * passed_ns))
+    if (kind == TIME_UNKNOWN &&
+        (now - before > 0.25 * before || (passed_ns > 0 && now > 4 * passed_ns)))
         return TIME_CUMULATIVE;
-    return TIME_PER_TICK;
+    return kind == TIME_UNKNOWN ? TIME_PER_TICK : kind;
 }
 
 /* Sums that go back: a report with a wrong timestamp, once; a sensor that began anew when they are
- * small; otherwise they were no sums. */
-static bool goes_back(struct cb_hwpc_framer *framer, double now)
+ * small; otherwise they were no sums. A sum that stands still stays one. */
+static bool goes_back(struct cb_hwpc_framer *framer, double now, const struct passed *passed)
 {
     if (framer->kind != TIME_CUMULATIVE || now > framer->last_enabled_ns) {
         framer->backwards = 0;
         return false;
     }
+    if (now == framer->last_enabled_ns && !is_plausible(framer, now, passed))
+        return true;
     if (now < 0.5 * framer->last_enabled_ns) {
         framer->last_enabled_ns = 0;
         return false;
@@ -360,27 +392,40 @@ static bool goes_back(struct cb_hwpc_framer *framer, double now)
     return framer->kind == TIME_CUMULATIVE;
 }
 
-static double interval_ns(struct cb_hwpc_framer *framer, double passed_ns, double now, double next,
-                          double next_passed_ns)
+/* What the reading @now says; 0: nothing. @next: the following tick's. */
+static double told_ns(struct cb_hwpc_framer *framer, const struct passed *passed, double now,
+                      double next)
 {
-    double fallback = passed_ns > 0 ? passed_ns : (double)framer->options.nominal_ns;
     double before;
 
-    if (!(now > 0) || goes_back(framer, now))
-        return fallback;
+    if (!(now > 0) || goes_back(framer, now, passed))
+        return 0;
     before = framer->last_enabled_ns;
     framer->last_enabled_ns = now;
     if (before > 0 && framer->kind != TIME_CUMULATIVE)
-        framer->kind = kind_of(before, now, passed_ns);
+        framer->kind = kind_of(framer->kind, before, now, passed->tick_ns);
     else if (before == 0 && next > 0)
-        framer->kind = kind_of(now, next, next_passed_ns);
-    if (framer->kind == TIME_PER_TICK)
+        framer->kind = kind_of(TIME_UNKNOWN, now, next, passed->next_ns);
+    if (framer->kind != TIME_CUMULATIVE)
         return now;
-    if (framer->kind == TIME_UNKNOWN)
-        return now < 10 * (double)framer->options.nominal_ns ? now : fallback;
     if (before > 0)
         return now - before;
-    return now <= 2 * fallback ? now : fallback; /* the first tick since the sensor's start */
+    return now <= 2 * fallback_ns(framer, passed) ? now
+                                                  : 0; /* the first since the sensor's start */
+}
+
+static double interval_ns(struct cb_hwpc_framer *framer, const struct passed *passed, double now,
+                          double next)
+{
+    double told = told_ns(framer, passed, now, next);
+
+    return is_plausible(framer, told, passed) ? told : fallback_ns(framer, passed);
+}
+
+/* 0: @before_ms is none. */
+static double ns_between(int64_t before_ms, int64_t ms)
+{
+    return before_ms >= 0 ? (double)(ms - before_ms) * 1e6 : 0;
 }
 
 static uint64_t whole_ns(double ns)
@@ -757,12 +802,14 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
                          const struct cb_frame **ret_frame, struct cb_err *err)
 {
     const struct cb_hwpc_report *all = find_all(reports, n), *next_all = find_all(next, n_next);
-    double enabled = rapl_enabled(all), passed_ns, next_passed_ns = 0, cpu_ns;
+    double enabled = rapl_enabled(all), cpu_ns;
+    const struct passed passed = {
+        .tick_ns = ns_between(framer->last_ms, timestamp_ms),
+        .reading_ns = ns_between(framer->enabled_ms, timestamp_ms),
+        .next_ns = next_all ? ns_between(timestamp_ms, next_all->timestamp_ms) : 0,
+    };
     int r = 0;
 
-    passed_ns = framer->last_ms >= 0 ? (double)(timestamp_ms - framer->last_ms) * 1e6 : 0;
-    if (next_all)
-        next_passed_ns = (double)(next_all->timestamp_ms - timestamp_ms) * 1e6;
     r = forget_targets(framer, err);
     for (size_t i = 0; i < n && r == 0; i++)
         r = learn_names(framer, reports[i], err);
@@ -771,8 +818,10 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
     if (r < 0)
         return r;
     begin_frame(framer, timestamp_ms,
-                interval_ns(framer, passed_ns, enabled, rapl_enabled(next_all), next_passed_ns));
+                interval_ns(framer, &passed, enabled, rapl_enabled(next_all)));
     framer->last_ms = timestamp_ms;
+    if (enabled > 0)
+        framer->enabled_ms = timestamp_ms;
     fill_energies(framer, all);
     fill_counters(framer, all);
     if (all && has_core(framer, all)) {

@@ -11,6 +11,8 @@
  *          complete when its first report came the deadline ago.
  * Interval The RAPL event's time_enabled (its difference where it is cumulative), else the
  *          difference of timestamps if positive, else the nominal period. Never 0, never negative.
+ *          A time_enabled under 1 % of both the time that passed and the nominal period, or above 4
+ *          times the longer of them, is no tick's length.
  * Energy   RAPL counts are 2^-32 J; microjoules are differences of the floored cumulative value.
  * Counts   Every event of every group but rapl, msr and pcu; summed over a socket's CPUs, scaled by
  *          enabled / running where a group shared its counters; a CPU whose group ran for less than

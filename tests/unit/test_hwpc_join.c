@@ -181,6 +181,58 @@ static void without_a_time_the_timestamps_tell_then_the_nominal_period(void **st
     assert_int_equal(length_of(next(*state, true)), 3 * S);
 }
 
+/* Ticks of 1 s with @times_ns as RAPL's time_enabled have @lengths_ns. */
+static void assert_lengths(struct cb_hwpc_join *join, const double *times_ns,
+                           const uint64_t *lengths_ns, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        add_all(join, 1000 * (i + 1), 1, times_ns[i]);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(length_of(next(join, true)), lengths_ns[i]);
+}
+
+static void a_time_that_no_tick_can_have_is_not_its_length(void **state)
+{
+    static const double times[] = {1.004e9, 1, 1.004e9, 1e18, 1.004e9, 9.9e6, 1e7, 4e9, 4.1e9};
+    static const uint64_t lengths[] = {1004 * MS, S, 1004 * MS, S, 1004 * MS, S, 10 * MS, 4 * S, S};
+
+    assert_lengths(*state, times, lengths, 9);
+}
+
+static void a_sum_that_stands_still_stays_a_sum(void **state)
+{
+    static const double times[] = {
+        1e15 + 1e9, 1e15 + 2.002e9, 1e15 + 2.002e9, 1e15 + 2.002e9, 1e15 + 2.002e9, 1e15 + 3.001e9,
+        1,          1e15 + 4e9,     1e15 + 4.998e9};
+    static const uint64_t lengths[] = {S, 1002 * MS, S, S, S, 999 * MS, S, S, 998 * MS};
+
+    assert_lengths(*state, times, lengths, 9);
+}
+
+static void a_gap_is_as_long_as_its_time_says(void **state)
+{
+    add_all(*state, 1000, 1, 1e15);
+    add_all(*state, 2000, 1, 1e15 + 1e9);
+    add_all(*state, 86402000, 1, 1e15 + 86401.5e9); /* a day */
+    for (uint64_t i = 1; i <= 9; i++)
+        add_target(*state, 86402000 + 1000 * i, "a", 1, 0, 0);
+    add_all(*state, 86412000, 1, 1e15 + 86411.5e9); /* 9 ticks of the machine are missing */
+    assert_int_equal(length_of(next(*state, true)), S);
+    assert_int_equal(length_of(next(*state, true)), S);
+    assert_int_equal(length_of(next(*state, true)), 86400 * S + 500 * MS);
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(length_of(next(*state, true)), S);
+    assert_int_equal(length_of(next(*state, true)), 10 * S);
+}
+
+static void ticks_much_shorter_than_the_nominal_period_keep_their_length(void **state)
+{
+    for (uint64_t i = 0; i < 3; i++)
+        add_all(*state, 1000 + i, 1, 1.01e6);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(length_of(next(*state, true)), 1010000);
+}
+
 static void microjoules_do_not_drift(void **state)
 {
     uint64_t sum = 0;
@@ -365,6 +417,10 @@ int main(void)
         TEST(the_interval_is_the_rapl_events_own_time),
         TEST(cumulative_times_are_subtracted),
         TEST(without_a_time_the_timestamps_tell_then_the_nominal_period),
+        TEST(a_time_that_no_tick_can_have_is_not_its_length),
+        TEST(a_sum_that_stands_still_stays_a_sum),
+        TEST(a_gap_is_as_long_as_its_time_says),
+        TEST(ticks_much_shorter_than_the_nominal_period_keep_their_length),
         TEST(microjoules_do_not_drift),
         TEST(shared_counters_are_scaled),
         TEST(what_ran_for_less_than_a_hundredth_was_not_counted),
