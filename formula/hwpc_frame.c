@@ -18,6 +18,7 @@
 #define MAX_TIMES 4000000                    /* remembered times; more: the older half goes */
 #define TIME_EVENT "time_running"
 #define RAPL_QUANTUM_UJ 61
+#define DISTRUST_TICKS 10  /* after a CPU time longer than its tick */
 #define LEAST_OF_TICK 0.01 /* a time below or above that of a tick is none of it */
 #define MOST_OF_TICK 4
 #define LEAST_RUNNING 0.01 /* of the time enabled; what was counted for less is no sample of it */
@@ -56,7 +57,9 @@ struct cb_hwpc_framer {
     enum time_kind kind;
     struct last_times enabled, running;
     /* CPU time as a weight */
-    bool time_differs, time_too_long;
+    bool time_differs;
+    bool time_unknown;      /* in this frame: a target's sum is new and longer than the tick */
+    uint64_t time_too_long; /* seq of the last frame that had a longer one than itself; 0: none */
     /* names, in the order of their first appearance */
     size_t n_events, n_groups, n_targets, room_targets;
     char *events[MAX_EVENTS];
@@ -521,19 +524,22 @@ struct row_fill {
 };
 
 /* The times of this CPU's group in this tick. Cumulative ones are differences; the first reading of
- * a sum says nothing but its ratio. */
+ * a sum, with *@ret_first, says nothing but its ratio. */
 static int tick_times(struct cb_hwpc_framer *framer, const char *target,
-                      const struct cb_hwpc_count *of, struct times *times, struct cb_err *err)
+                      const struct cb_hwpc_count *of, struct times *times, bool *ret_first,
+                      struct cb_err *err)
 {
     uint64_t key = hash(hash(hash(hash(1, target), of->group), of->socket), of->cpu);
     uint64_t enabled = whole_ns(times->enabled), running = whole_ns(times->running);
     uint64_t enabled_before, running_before;
 
+    *ret_first = framer->kind == TIME_UNKNOWN;
     if (framer->kind != TIME_CUMULATIVE)
         return 0;
-    if (last_time(&framer->enabled, key, &enabled_before) &&
-        last_time(&framer->running, key, &running_before) && enabled >= enabled_before &&
-        running >= running_before)
+    *ret_first = !last_time(&framer->enabled, key, &enabled_before) ||
+                 !last_time(&framer->running, key, &running_before) || enabled < enabled_before ||
+                 running < running_before;
+    if (!*ret_first)
         *times =
             (struct times){(double)(enabled - enabled_before), (double)(running - running_before)};
     if (framer->enabled.recent.n >= MAX_TIMES) {
@@ -587,6 +593,18 @@ static void mark_missing(struct cb_hwpc_framer *framer, const struct row_fill *f
     }
 }
 
+/* No cgroup is on a CPU for longer than the tick: what says so is a sum of which this is the first
+ * reading, or no CPU time. */
+static void judge_cpu_time(struct cb_hwpc_framer *framer, double running_ns, bool first)
+{
+    if (!(running_ns > 1.05 * (double)(framer->frame.t1_ns - framer->frame.t0_ns)))
+        return;
+    if (first)
+        framer->time_unknown = true;
+    else
+        framer->time_too_long = framer->seq;
+}
+
 /* One CPU of one group of one report: counts [first, end), which stand side by side. */
 static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *report,
                     size_t first, size_t end, struct row_fill *fill, struct cb_err *err)
@@ -595,7 +613,7 @@ static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
     int group = find_name(framer->groups, framer->n_groups, head->group);
     int socket = socket_of(head->socket);
     struct times times = {0, 0};
-    bool timed = false;
+    bool timed = false, first_time = false;
     double scale = 1;
     size_t cell;
     int r = 0;
@@ -610,7 +628,7 @@ static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
         timed |= is_time(report->counts[i].event);
     }
     if (timed)
-        r = tick_times(framer, report->target, head, &times, err);
+        r = tick_times(framer, report->target, head, &times, &first_time, err);
     if (times.enabled > times.running)
         scale = times.running >= LEAST_RUNNING * times.enabled ? times.enabled / times.running : 0;
     cell = cell_of(framer, fill->row, socket, (size_t)group);
@@ -618,8 +636,8 @@ static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
     framer->running_ns[cell] += times.running > 0 && scale > 0 ? whole_ns(times.running) : 0;
     if (group == 0)
         fill->cpu_ns[socket] += times.running;
-    framer->time_too_long |=
-        times.running > 1.05 * (double)(framer->frame.t1_ns - framer->frame.t0_ns);
+    if (fill->row > 0)
+        judge_cpu_time(framer, times.running, first_time);
     for (size_t i = first; i < end; i++) {
         int event = find_event(framer, &report->counts[i]);
 
@@ -739,12 +757,21 @@ static bool has_core(const struct cb_hwpc_framer *framer, const struct cb_hwpc_r
     return false;
 }
 
+/* Is the CPU time of every target of this frame known, and to be trusted? */
+static bool tells_cpu_time(const struct cb_hwpc_framer *framer)
+{
+    return !framer->time_unknown &&
+           (framer->time_too_long == 0 || framer->time_too_long + DISTRUST_TICKS <= framer->seq);
+}
+
 static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *const *reports,
                         size_t n, const struct cb_hwpc_report *all, struct cb_err *err)
 {
     double first_ns = -1;
+    bool differs = false;
     int r = 0;
 
+    framer->time_unknown = false;
     for (size_t i = 0; i < n && r == 0; i++) {
         struct cb_frame_target *target = &framer->frame_targets[framer->frame.n_targets];
         double cpu_ns;
@@ -760,9 +787,10 @@ static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *co
             return r;
         if (cpu_ns < 0)
             continue;
-        framer->time_differs |= first_ns >= 0 && cpu_ns != first_ns;
+        differs |= first_ns >= 0 && cpu_ns != first_ns;
         first_ns = cpu_ns;
     }
+    framer->time_differs |= differs && tells_cpu_time(framer);
     return r;
 }
 
@@ -775,7 +803,7 @@ static void finish_table(struct cb_hwpc_framer *framer)
     for (size_t i = 0; i < rows * frame->n_sockets * frame->n_events; i++)
         framer->counts[i] =
             framer->sums[i] < 0x1p63 ? (uint64_t)llrint(framer->sums[i]) : (uint64_t)INT64_MAX;
-    if (!framer->time_differs || framer->time_too_long)
+    if (!framer->time_differs || !tells_cpu_time(framer))
         frame->n_events--; /* told below: the table is narrower then */
     for (size_t i = 0; i < rows * frame->n_sockets * frame->n_groups; i++) {
         if (framer->running_ns[i] > 0)

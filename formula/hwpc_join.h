@@ -20,7 +20,8 @@
  *          `all` has such groups too. A report that lacks a group which any report of the last
  *          600 ticks had (for the machine's row: which `all` had) was not counted, with enabled > 0
  *          and running == 0: missing is not zero. CPU time ("time_running") is an event of its own from the
- *          first tick on in which it differs between targets, until it is longer than a tick.
+ *          first tick on in which it differs between targets; not in a tick that is shorter than
+ *          it and the 9 after that, nor where a target's sum begins, already longer than the tick.
  */
 #ifndef CB_FORMULA_HWPC_JOIN_H
 #define CB_FORMULA_HWPC_JOIN_H

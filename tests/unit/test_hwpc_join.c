@@ -360,6 +360,38 @@ static void times_longer_than_a_tick_are_no_cpu_times(void **state)
     assert_int_equal(cb_frame_count(frame, 2, 0, 0), 9);
 }
 
+static void one_time_longer_than_its_tick_is_forgiven(void **state)
+{
+    for (uint64_t i = 1; i <= 20; i++) {
+        add_all(*state, 1000 * i, 1, 1e9);
+        add_target(*state, 1000 * i, "a", 7, S / 2, S / 2);
+        add_target(*state, 1000 * i, "b", 9, i == 4 ? 70 * S : S / 4, i == 4 ? 70 * S : S / 4);
+    }
+    for (uint64_t i = 1; i <= 20; i++)
+        assert_int_equal(next(*state, true)->n_events, i < 4 || i >= 14 ? 2 : 1);
+}
+
+/* The sums of a recording that begins in the middle, and of a container that it meets later. */
+static void a_sum_of_cpu_time_counts_from_its_second_reading_on(void **state)
+{
+    for (uint64_t i = 1; i <= 6; i++) {
+        uint64_t a = 3600 * S + i * S / 2, b = 7200 * S + i * S / 4, c = 100 * S + i * S / 8;
+
+        add_all(*state, 1000 * i, 1, 1e15 + (double)i * 1e9);
+        add_target(*state, 1000 * i, "a", 7, a, a);
+        add_target(*state, 1000 * i, "b", 9, b, b);
+        if (i >= 4)
+            add_target(*state, 1000 * i, "c", 9, c, c);
+    }
+    for (uint64_t i = 1; i <= 6; i++) {
+        const struct cb_frame *frame = next(*state, true);
+
+        assert_int_equal(frame->n_events, i == 1 || i == 4 ? 1 : 2);
+        assert_true(i == 1 || i == 4 || cb_frame_count(frame, 1, 0, 1) == S / 2);
+        assert_true(i < 5 || cb_frame_count(frame, 3, 0, 1) == S / 8);
+    }
+}
+
 static void a_tick_without_the_machine_has_no_energy(void **state)
 {
     add_target(*state, 1000, "a", 7, 0, 0);
@@ -428,6 +460,8 @@ int main(void)
         TEST(a_group_that_never_comes_again_is_not_missed_for_ever),
         TEST(cpu_time_becomes_an_event_once_it_differs),
         TEST(times_longer_than_a_tick_are_no_cpu_times),
+        TEST(one_time_longer_than_its_tick_is_forgiven),
+        TEST(a_sum_of_cpu_time_counts_from_its_second_reading_on),
         TEST(a_tick_without_the_machine_has_no_energy),
         TEST(real_recordings_are_attributed_exactly),
     };
