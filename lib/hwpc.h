@@ -3,7 +3,8 @@
  * hwpc.h - reports of PowerAPI's sensor (hwpc-sensor), as JSON and as CSV, old and new forms.
  *
  * JSON     {"timestamp","sensor","target","groups":{GROUP:{SOCKET:{CPU:{EVENT:count}}}}}, one a
- *          line, several on one line, or a whole file that is an array or {"reports":[...]}.
+ *          line, several on one line, one over several lines, or the elements of an array, of
+ *          {"reports":[...]} too. A BOM is skipped.
  *          Timestamps: integer milliseconds, digits in a string, ISO 8601 (without a zone: UTC),
  *          MongoDB's {"$date": ...}. Counts: integers or doubles, >= 0. Unknown members are
  *          ignored ("_id", "metadata").
@@ -56,7 +57,8 @@ int cb_hwpc_write(FILE *out, const struct cb_hwpc_report *report, struct cb_err 
 
 struct cb_hwpc_reader;
 
-/* @file is borrowed; @name is for messages. With @skip_bad what cannot be read is counted. */
+/* @file is borrowed; @name is for messages. With @skip_bad documents that are no
+ * reports are counted, each as one (hwpc_text.h: where a broken one ends). */
 int cb_hwpc_reader_json(FILE *file, const char *name, bool skip_bad,
                         struct cb_hwpc_reader **ret_reader, struct cb_err *err) cb_must_check;
 /* Of two CSV rows of the same CPU the first is kept, or with @last_wins the last. */

@@ -23,6 +23,19 @@ static void attribute(struct cb_hwpc_join *join, struct cb_engine *engine, bool 
     cb_result_clear(&result);
 }
 
+/* Where nothing may be skipped other ways are taken. */
+static void read_strictly(FILE *file)
+{
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+
+    if (cb_hwpc_reader_json(file, "fuzz", false, &reader, NULL) < 0)
+        abort();
+    while (cb_hwpc_reader_next(reader, &report, NULL) == 0 && report)
+        report = cb_hwpc_report_free(report);
+    reader = cb_hwpc_reader_free(reader);
+}
+
 static void run(FILE *file)
 {
     static const struct cb_hwpc_join_options options = {
@@ -60,6 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     file = fmemopen((void *)(uintptr_t)data, size, "r");
     if (!file)
         abort();
+    read_strictly(file);
+    rewind(file);
     run(file);
     (void)fclose(file);
     return 0;

@@ -208,6 +208,58 @@ static void skips_what_is_bad_when_asked(void **state)
     assert_int_equal(skipped, 3);
 }
 
+#define PRETTY                                                                                     \
+    "{\n  \"timestamp\" : 1000, \"sensor\" : \"a}]\\\"\",\n  \"target\" : \"all\",\n"              \
+    "  \"groups\" :\n  {\n    \"rapl\" : { \"0\" : { \"7\" : { \"E\" : 1 } } }\n  }\n}"
+#define NO_REPORT "{\"timestamp\":1000}"
+#define NO_JSON "{\"timestamp\":1000,}"
+#define NO_END "{\"timestamp\":1000,\"groups\":{"
+#define NO_QUOTE "{\"timestamp\":1000,\"sensor\":\"s}"
+
+/* What each form of a file gives: reports, and what is skipped or, without skipping, said. */
+static void reads_every_document_with_its_line(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t reports;
+        uint64_t skipped;
+        size_t before;    /* the first that is bad */
+        const char *says; /* NULL: nothing is bad */
+    } files[] = {
+        {"\xef\xbb\xbf" REPORT "\n", 1, 0, 1, NULL},
+        {"\xef\xbb\xbf[" REPORT "]", 1, 0, 1, NULL},
+        {PRETTY "\n" PRETTY PRETTY "\n" REPORT, 4, 0, 4, NULL},
+        {"[" PRETTY ",\n" PRETTY "]\n[" REPORT "]\n[ ]", 3, 0, 3, NULL},
+        {"{\"version\":[1],\n\"reports\" :\n[" REPORT "],\"n\":{\"a\":[]}}\n", 1, 0, 1, NULL},
+        {"{\"reports\":[]}" REPORT, 1, 0, 1, NULL},
+        {"[" REPORT ",\n" REPORT ",\n" NO_REPORT ",\n" REPORT "]", 3, 1, 2, "f:3: 'sensor'"},
+        {"[\n" REPORT ",\n\n" NO_JSON ",\n" REPORT "\n]", 2, 1, 1, "f:4: malformed JSON"},
+        {"[\n" REPORT ",\n" NO_END ",\n" NO_QUOTE ",\n" REPORT "\n]", 2, 2, 1, "f:3: malformed"},
+        {"[" REPORT ",5,\"x,\",null," REPORT "]", 2, 3, 1, "f:1: a report is a JSON object"},
+        {"[" REPORT ",nonsense," REPORT "]", 2, 1, 1, "f:1: malformed JSON"},
+        {"[" PRETTY ",\n" NO_END "\n,\n" PRETTY "]", 2, 1, 1, "f:10: malformed JSON"},
+        {PRETTY "\n{\n  \"sensor\" : nonsense\n}\n" PRETTY, 2, 1, 1, "f:10: malformed JSON"},
+        {REPORT NO_JSON REPORT "\n" REPORT, 3, 1, 1, "f:1: malformed JSON"},
+        {REPORT "\n" NO_QUOTE "\n" REPORT "\n" NO_END "\n" NO_END, 2, 3, 1, "f:2: malformed"},
+        {"[" REPORT "\n" REPORT "]", 2, 0, 1, "f:2: malformed JSON: no comma"},
+        {"[" REPORT ",\n]", 1, 0, 1, "f:2: malformed JSON: a comma"},
+        {"[" REPORT ",\n" REPORT, 2, 0, 2, "f:2: malformed JSON: the array"},
+        {"{\"reports\":[" REPORT "]\n", 1, 0, 1, "f:1: malformed JSON: the object"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct cb_err err = {0};
+        uint64_t skipped;
+
+        assert_int_equal(read_all(files[i].text, true, &skipped, &err), files[i].reports);
+        assert_int_equal(skipped, files[i].skipped);
+        assert_int_equal(err.code, 0);
+        assert_int_equal(read_all(files[i].text, false, &skipped, &err), files[i].before);
+        assert_true(files[i].says ? strstr(err.text, files[i].says) != NULL : err.code == 0);
+    }
+}
+
 static void writes_what_it_read(void **state)
 {
     struct cb_hwpc_report *report = NULL;
@@ -386,6 +438,7 @@ int main(void)
         cmocka_unit_test(reads_lines_streams_and_whole_documents),
         cmocka_unit_test(says_in_which_line_it_stopped),
         cmocka_unit_test(skips_what_is_bad_when_asked),
+        cmocka_unit_test(reads_every_document_with_its_line),
         cmocka_unit_test(writes_what_it_read),
         cmocka_unit_test(joins_the_files_of_a_directory_by_time_and_target),
         cmocka_unit_test(names_the_row_that_is_no_csv),
