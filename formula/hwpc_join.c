@@ -27,7 +27,8 @@ struct sensor {
     int64_t late_ms; /* the last late timestamp; how many rose in a row */
     unsigned late_in_a_row;
     size_t n_pending, room;
-    struct pending *pending; /* by time */
+    size_t n_before;         /* so many of them, the first, are of before the clock was set back */
+    struct pending *pending; /* by time, those of before first */
     struct cb_hwpc_framer *framer;
 };
 
@@ -132,9 +133,9 @@ static int find_pending(struct sensor *sensor, int64_t timestamp_ms, uint64_t no
 {
     size_t at = sensor->n_pending;
 
-    while (at > 0 && sensor->pending[at - 1].timestamp_ms > timestamp_ms)
+    while (at > sensor->n_before && sensor->pending[at - 1].timestamp_ms > timestamp_ms)
         at--;
-    if (at > 0 && sensor->pending[at - 1].timestamp_ms == timestamp_ms) {
+    if (at > sensor->n_before && sensor->pending[at - 1].timestamp_ms == timestamp_ms) {
         *ret_pending = &sensor->pending[at - 1];
         return 0;
     }
@@ -171,7 +172,9 @@ static bool is_late(struct sensor *sensor, int64_t timestamp_ms, bool strict)
     if (sensor->late_in_a_row < CLOCK_SET_BACK)
         return true;
     sensor->last_ms = timestamp_ms - 1;
-    cb_hwpc_framer_clock_set(sensor->framer);
+    sensor->n_before = sensor->n_pending;
+    if (sensor->n_before == 0)
+        cb_hwpc_framer_clock_set(sensor->framer);
     sensor->late_in_a_row = 0;
     return false;
 }
@@ -253,7 +256,7 @@ static bool is_due(const struct cb_hwpc_join *join, const struct sensor *sensor)
     const struct pending *oldest = &sensor->pending[0];
     const struct pending *newest = &sensor->pending[sensor->n_pending - 1];
 
-    return sensor->n_pending > MAX_PENDING ||
+    return sensor->n_pending > MAX_PENDING || sensor->n_before > 0 ||
            (uint64_t)(newest->timestamp_ms - oldest->timestamp_ms) * 1000000 >=
                join->options.deadline_ns ||
            (join->now_ns > 0 && join->now_ns - oldest->arrived_ns >= join->options.deadline_ns);
@@ -280,6 +283,7 @@ int cb_hwpc_join_next(struct cb_hwpc_join *join, bool flush, const struct cb_fra
 {
     struct sensor *sensor = due_sensor(join, flush);
     const struct pending *next;
+    bool before, last_before;
     int r;
 
     clear_pending(&join->given);
@@ -290,11 +294,17 @@ int cb_hwpc_join_next(struct cb_hwpc_join *join, bool flush, const struct cb_fra
     join->waiting -= join->given.n_counts;
     sensor->n_pending--;
     memmove(sensor->pending, sensor->pending + 1, sensor->n_pending * sizeof(*sensor->pending));
-    sensor->last_ms = join->given.timestamp_ms;
-    next = sensor->n_pending > 0 ? &sensor->pending[0] : NULL;
+    before = sensor->n_before > 0;
+    sensor->n_before -= before;
+    last_before = before && sensor->n_before == 0;
+    if (!before)
+        sensor->last_ms = join->given.timestamp_ms;
+    next = sensor->n_pending > 0 && !last_before ? &sensor->pending[0] : NULL;
     r = cb_hwpc_framer_frame(sensor->framer, join->given.timestamp_ms, join->given.reports,
                              join->given.n, next ? next->reports : NULL, next ? next->n : 0,
                              ret_frame, err);
+    if (last_before)
+        cb_hwpc_framer_clock_set(sensor->framer);
     if (r == 0)
         join->counts.no_all += (*ret_frame)->n_energies == 0;
     return r;

@@ -6,7 +6,8 @@
  *          own time, so that a recording and the live stream give the same ticks. A second report
  *          for the same (timestamp, target) is dropped and counted, and so is one that comes after
  *          its tick was given out. Five late timestamps in a row that rise are a clock that was set
- *          back: from there on they are the time, unless `strict` says that late is late.
+ *          back: what waits is given out first, from there on they are the time; unless `strict` says
+ *          that late is late.
  * Live     A stream that stops would keep its last ticks: with cb_hwpc_join_clock() a tick is also
  *          complete when its first report came the deadline ago.
  * Interval The RAPL event's time_enabled (its difference where it is cumulative), else the

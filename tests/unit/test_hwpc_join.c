@@ -149,6 +149,29 @@ static void a_clock_set_back_is_followed_after_five_reports(void **state)
     assert_int_equal(length_of(next(*state, true)), S);
 }
 
+static void what_waits_is_given_out_before_a_clock_that_was_set_back(void **state)
+{
+    static const uint64_t ends_s[] = {3601, 3602, 3603, 5, 6, 7, 8};
+    uint64_t until_ns = 0;
+    size_t n = 0;
+
+    add_all(*state, 3600000, 1, 0);
+    assert_non_null(next(*state, true));
+    for (uint64_t i = 0; i < 11; i++) {
+        const struct cb_frame *frame;
+
+        add_all(*state, i < 3 ? 3601000 + 1000 * i : 1000 * (i - 2), 1, 0);
+        while ((frame = next(*state, i == 10))) {
+            assert_int_equal(frame->wall_ns, ends_s[n++] * S);
+            assert_int_equal(length_of(frame), S);
+            assert_true(frame->t0_ns >= until_ns || n == 4);
+            until_ns = frame->t1_ns;
+        }
+        assert_int_equal(n, i < 7 ? 0 : i < 10 ? 3 : 7); /* at once, and not the new ones early */
+    }
+    assert_int_equal(n, 7);
+}
+
 static void the_interval_is_the_rapl_events_own_time(void **state)
 {
     add_all(*state, 1000, 1, 1.004e9);
@@ -446,6 +469,7 @@ int main(void)
         TEST(reports_out_of_order_still_find_their_tick),
         TEST(duplicates_and_late_reports_are_dropped_and_counted),
         TEST(a_clock_set_back_is_followed_after_five_reports),
+        TEST(what_waits_is_given_out_before_a_clock_that_was_set_back),
         TEST(the_interval_is_the_rapl_events_own_time),
         TEST(cumulative_times_are_subtracted),
         TEST(without_a_time_the_timestamps_tell_then_the_nominal_period),
