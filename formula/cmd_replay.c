@@ -57,7 +57,8 @@ static int replay(struct cb_replay_config *config, struct cb_err *err)
     tell(counts.skipped, "reports could not be read, skipped");
     tell(counts.join.duplicates, "reports or rows came twice for their tick and target, dropped");
     tell(counts.other_models, "snapshots in the recording are of another model, not used");
-    tell(counts.join.late, "reports came after their tick was done, dropped");
+    tell(counts.join.late, "reports came after their tick was done, dropped (lines not in the "
+                           "order of time? 'jq -s .' makes an array, which is sorted)");
     tell(counts.join.no_all, "ticks have no energy of the whole machine: nothing to attribute");
     return r;
 }

@@ -109,6 +109,8 @@ int cb_replay_reports(const char *input, bool skip_bad, bool last_wins, cb_repla
         r = cb_infile_open(input + 10, &file, err);
         if (r == 0)
             r = cb_hwpc_reader_json(file, input + 10, skip_bad, &reader, err);
+        if (r == 0 && !last_wins)
+            cb_hwpc_reader_by_time(reader);
     } else {
         r = cb_err_set(err, EINVAL,
                        "--in '%.100s': use hwpc-json:FILE, hwpc-csv:DIR or frames:FILE", input);

@@ -28,9 +28,10 @@ struct cb_replay_reading {
 /* @each owns the report. A negative value ends the reading with it. */
 typedef int cb_replay_each_report(void *context, struct cb_hwpc_report *report, struct cb_err *err);
 
-/* Every report of @input, in order; a recording's frames as the reports that PowerAPI's sensor would
- * have made of them (frame_reports.h). Of two CSV rows of the same CPU the first is kept, or with
- * @last_wins, for the reference model, the last. */
+/* Every report of @input, in order, a JSON array by time; a recording's frames as the reports that
+ * PowerAPI's sensor would have made of them (frame_reports.h). Of two CSV rows of the same CPU the
+ * first is kept. With @last_wins, for the reference model, the last is, and an array keeps its order.
+ */
 int cb_replay_reports(const char *input, bool skip_bad, bool last_wins, cb_replay_each_report *each,
                       void *context, struct cb_replay_reading *ret_reading,
                       struct cb_err *err) cb_must_check;

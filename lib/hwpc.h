@@ -61,6 +61,10 @@ struct cb_hwpc_reader;
  * reports are counted, each as one (hwpc_text.h: where a broken one ends). */
 int cb_hwpc_reader_json(FILE *file, const char *name, bool skip_bad,
                         struct cb_hwpc_reader **ret_reader, struct cb_err *err) cb_must_check;
+/* To be called before the first report is read. An array is known whole: its reports come by time,
+ * those of one time in their order, as those of CSV always do. Lines keep the order of the stream
+ * that they were. */
+void cb_hwpc_reader_by_time(struct cb_hwpc_reader *reader);
 /* Of two CSV rows of the same CPU the first is kept, or with @last_wins the last. */
 int cb_hwpc_reader_csv(const char *directory, bool skip_bad, bool last_wins,
                        struct cb_hwpc_reader **ret_reader, struct cb_err *err) cb_must_check;

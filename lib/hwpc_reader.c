@@ -12,10 +12,18 @@
 #include "lib/hwpc_private.h"
 #include "lib/hwpc_text.h"
 
+/* A report of an array that waits for its turn. */
+struct waiting {
+    struct cb_hwpc_report *report;
+    size_t order;
+};
+
 struct cb_hwpc_reader {
     char *name;
-    bool skip_bad;
+    bool skip_bad, by_time;
     uint64_t skipped;
+    size_t n_waiting, room, next;
+    struct waiting *waiting;
     /* one of them */
     struct cb_hwpc_text *text;
     struct cb_hwpc_csv *csv;
@@ -73,6 +81,9 @@ int cb_hwpc_reader_csv(const char *directory, bool skip_bad, bool last_wins,
 struct cb_hwpc_reader *cb_hwpc_reader_free(struct cb_hwpc_reader *reader)
 {
     if (reader) {
+        for (size_t i = reader->next; i < reader->n_waiting; i++)
+            (void)cb_hwpc_report_free(reader->waiting[i].report);
+        free(reader->waiting);
         reader->csv = cb_hwpc_csv_free(reader->csv);
         reader->text = cb_hwpc_text_free(reader->text);
         free(reader->name);
@@ -109,8 +120,8 @@ static int parse_document(const struct cb_hwpc_reader *reader,
     return r < 0 ? cb_err_prefix(err, r, "%s:%" PRIu64, reader->name, document->line) : 0;
 }
 
-int cb_hwpc_reader_next(struct cb_hwpc_reader *reader, struct cb_hwpc_report **ret_report,
-                        struct cb_err *err)
+static int next_report(struct cb_hwpc_reader *reader, struct cb_hwpc_report **ret_report,
+                       struct cb_err *err)
 {
     struct cb_hwpc_report *report = NULL;
     struct cb_hwpc_document document;
@@ -118,8 +129,6 @@ int cb_hwpc_reader_next(struct cb_hwpc_reader *reader, struct cb_hwpc_report **r
     bool skip = false;
     int r;
 
-    if (reader->csv)
-        return cb_hwpc_csv_next(reader->csv, ret_report, err);
     do {
         r = cb_hwpc_text_next(reader->text, &document, err);
         if (r < 0 || !document.text)
@@ -133,4 +142,73 @@ int cb_hwpc_reader_next(struct cb_hwpc_reader *reader, struct cb_hwpc_report **r
     if (r == 0)
         *ret_report = report;
     return r;
+}
+
+/* --- an array, by time --- */
+
+void cb_hwpc_reader_by_time(struct cb_hwpc_reader *reader)
+{
+    reader->by_time = reader->text != NULL;
+}
+
+static int compare_time(const void *a, const void *b)
+{
+    const struct waiting *x = a, *y = b;
+    int64_t x_ms = x->report->timestamp_ms, y_ms = y->report->timestamp_ms;
+
+    if (x_ms != y_ms)
+        return x_ms < y_ms ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
+}
+
+static int keep(struct cb_hwpc_reader *reader, struct cb_hwpc_report *report, struct cb_err *err)
+{
+    if (reader->n_waiting == reader->room) {
+        size_t room = reader->room ? reader->room * 2 : 64;
+        struct waiting *waiting = realloc(reader->waiting, room * sizeof(*waiting));
+
+        if (!waiting) {
+            (void)cb_hwpc_report_free(report);
+            return cb_err_set(err, ENOMEM, "out of memory for '%s'", reader->name);
+        }
+        reader->waiting = waiting;
+        reader->room = room;
+    }
+    reader->waiting[reader->n_waiting] = (struct waiting){report, reader->n_waiting};
+    reader->n_waiting++;
+    return 0;
+}
+
+/* Only the first report is there, and, if it is an array's, all others with it. */
+static int load(struct cb_hwpc_reader *reader, struct cb_err *err)
+{
+    int r;
+
+    reader->by_time = false;
+    do {
+        struct cb_hwpc_report *report = NULL;
+
+        r = next_report(reader, &report, err);
+        if (r < 0 || !report)
+            break;
+        r = keep(reader, report, err);
+    } while (r == 0 && (reader->n_waiting > 1 || cb_hwpc_text_in_array(reader->text)));
+    if (r == 0 && reader->n_waiting > 1)
+        qsort(reader->waiting, reader->n_waiting, sizeof(*reader->waiting), compare_time);
+    return r;
+}
+
+int cb_hwpc_reader_next(struct cb_hwpc_reader *reader, struct cb_hwpc_report **ret_report,
+                        struct cb_err *err)
+{
+    int r = reader->by_time ? load(reader, err) : 0;
+
+    if (r < 0)
+        return r;
+    if (reader->csv)
+        return cb_hwpc_csv_next(reader->csv, ret_report, err);
+    if (reader->next == reader->n_waiting)
+        return next_report(reader, ret_report, err);
+    *ret_report = reader->waiting[reader->next++].report;
+    return 0;
 }

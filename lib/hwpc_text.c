@@ -351,3 +351,8 @@ int cb_hwpc_text_next(struct cb_hwpc_text *text, struct cb_hwpc_document *ret_do
     *ret_document = (struct cb_hwpc_document){0};
     return r;
 }
+
+bool cb_hwpc_text_in_array(const struct cb_hwpc_text *text)
+{
+    return text->place != OUTSIDE;
+}

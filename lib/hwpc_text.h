@@ -38,4 +38,7 @@ struct cb_hwpc_text *cb_hwpc_text_free(struct cb_hwpc_text *text);
 int cb_hwpc_text_next(struct cb_hwpc_text *text, struct cb_hwpc_document *ret_document,
                       struct cb_err *err) cb_must_check;
 
+/* Is the document that was given last an element of an array? */
+bool cb_hwpc_text_in_array(const struct cb_hwpc_text *text);
+
 #endif

@@ -53,6 +53,7 @@ static void run(FILE *file)
     if (cb_hwpc_reader_json(file, "fuzz", true, &reader, NULL) < 0 ||
         cb_hwpc_join_new(&options, &join, NULL) < 0 || cb_engine_new(&cbwatts, &engine, NULL) < 0)
         abort();
+    cb_hwpc_reader_by_time(reader);
     while (cb_hwpc_reader_next(reader, &report, NULL) == 0 && report) {
         if (cb_hwpc_join_add(join, report, NULL) < 0)
             abort();

@@ -260,6 +260,62 @@ static void reads_every_document_with_its_line(void **state)
     }
 }
 
+/* The targets of the reports in @text, which are letters, as they come by time. */
+static void assert_order(const char *text, const char *targets)
+{
+    FILE *file = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+
+    assert_non_null(file);
+    assert_int_equal(cb_hwpc_reader_json(file, "f", false, &reader, NULL), 0);
+    cb_hwpc_reader_by_time(reader);
+    for (; *targets; targets++) {
+        assert_int_equal(cb_hwpc_reader_next(reader, &report, NULL), 0);
+        assert_non_null(report);
+        assert_int_equal(report->target[0], *targets);
+        report = cb_hwpc_report_free(report);
+    }
+    assert_int_equal(cb_hwpc_reader_next(reader, &report, NULL), 0);
+    assert_null(report);
+    reader = cb_hwpc_reader_free(reader);
+    (void)fclose(file);
+}
+
+#define AT(ms, target)                                                                             \
+    "{\"timestamp\":" #ms ",\"sensor\":\"s\",\"target\":\"" target "\",\"groups\":{}}"
+
+static void an_array_comes_by_time_and_lines_as_they_are(void **state)
+{
+    (void)state;
+    assert_order("[" AT(3, "a") "," AT(2, "b") "," AT(3, "c") "," AT(1, "d") "," AT(2, "e") "]",
+                 "dbeac");
+    assert_order("{\"reports\":[" AT(3, "a") "," AT(2, "b") "]}", "ba");
+    assert_order(AT(3, "a") "\n" AT(2, "b") "\n" AT(3, "c") "\n", "abc");
+    assert_order("[" AT(3, "a") "]", "a");
+    assert_order("[]", "");
+    assert_order("", "");
+}
+
+static void an_array_that_is_bad_gives_nothing_by_time(void **state)
+{
+    static const char text[] = "[" AT(3, "a") "," AT(2, "b") "\n,nonsense]";
+    FILE *file = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+    struct cb_err err = {0};
+
+    (void)state;
+    assert_non_null(file);
+    assert_int_equal(cb_hwpc_reader_json(file, "f", false, &reader, NULL), 0);
+    cb_hwpc_reader_by_time(reader);
+    assert_int_equal(cb_hwpc_reader_next(reader, &report, &err), -EBADMSG);
+    assert_null(report);
+    assert_non_null(strstr(err.text, "f:2: "));
+    reader = cb_hwpc_reader_free(reader);
+    (void)fclose(file);
+}
+
 static void writes_what_it_read(void **state)
 {
     struct cb_hwpc_report *report = NULL;
@@ -439,6 +495,8 @@ int main(void)
         cmocka_unit_test(says_in_which_line_it_stopped),
         cmocka_unit_test(skips_what_is_bad_when_asked),
         cmocka_unit_test(reads_every_document_with_its_line),
+        cmocka_unit_test(an_array_comes_by_time_and_lines_as_they_are),
+        cmocka_unit_test(an_array_that_is_bad_gives_nothing_by_time),
         cmocka_unit_test(writes_what_it_read),
         cmocka_unit_test(joins_the_files_of_a_directory_by_time_and_target),
         cmocka_unit_test(names_the_row_that_is_no_csv),
