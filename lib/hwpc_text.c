@@ -110,7 +110,8 @@ static void advance(struct cb_hwpc_text *text, size_t n)
 /* Only between two documents: everything else remembers places. */
 static void compact(struct cb_hwpc_text *text)
 {
-    if (text->at < text->size && (text->at < COMPACT_FROM || text->at < text->size / 2))
+    if (text->at == 0 ||
+        (text->at < text->size && (text->at < COMPACT_FROM || text->at < text->size / 2)))
         return;
     text->size -= text->at;
     memmove(text->text, text->text + text->at, text->size);
