@@ -194,6 +194,12 @@ struct cb_frame_encoder *cb_frame_encoder_free(struct cb_frame_encoder *encoder)
 int cb_frame_encode(struct cb_frame_encoder *encoder, const struct cb_frame *frame,
                     const uint8_t **ret_bytes, size_t *ret_size, struct cb_err *err) cb_must_check;
 
+/* A frame is refused when this is above CB_FRAME_MAX_BYTES: its bytes encoded are at most so many.
+ * The numbers of targets, events, ... must be within their limits. */
+size_t cb_frame_bound(const struct cb_frame *frame);
+/* What CB_TARGET_TEXT adds to that for this target. */
+size_t cb_frame_text_bound(const struct cb_frame_target *target);
+
 /* Strict: every field present once, of its type, within its limits, sizes that fit each other,
  * strings valid UTF-8 without NUL, t0 < t1, ids unique. @frame is overwritten; after a success it
  * is released by cb_frame_clear(), after a failure there is nothing to release. */

@@ -24,7 +24,7 @@ struct cb_frame_encoder {
     bson_t *bson; /* lies on `buffer` */
 };
 
-/* libbson asks for more memory only if size_bound() is wrong. */
+/* libbson asks for more memory only if cb_frame_bound() is wrong. */
 static void *never_grows(void *memory, size_t size, void *context)
 {
     (void)memory;
@@ -97,8 +97,14 @@ static size_t stats_size(const struct cb_frame *f)
     return (1 + f->n_targets) * f->n_stats * sizeof(uint64_t);
 }
 
+size_t cb_frame_text_bound(const struct cb_frame_target *t)
+{
+    return ENTRY_BYTES + text_size(t->cgroup) + text_size(t->container_id) + text_size(t->name) +
+           text_size(t->image) + text_size(t->labels);
+}
+
 /* No product or sum can overflow: every factor is within its limit by now. */
-static size_t size_bound(const struct cb_frame *f)
+size_t cb_frame_bound(const struct cb_frame *f)
 {
     size_t n = HEAD_BYTES + text_size(f->sensor) + text_size(f->version);
 
@@ -112,13 +118,9 @@ static size_t size_bound(const struct cb_frame *f)
         n += TEXT_BYTES + text_size(f->stat_names[i]);
     for (size_t i = 0; i < f->n_gaps; i++)
         n += ENTRY_BYTES + text_size(f->gaps[i].source) + text_size(f->gaps[i].reason);
-    for (size_t i = 0; i < f->n_targets; i++) {
-        const struct cb_frame_target *t = &f->targets[i];
-
-        if (t->flags & CB_TARGET_TEXT)
-            n += ENTRY_BYTES + text_size(t->cgroup) + text_size(t->container_id) +
-                 text_size(t->name) + text_size(t->image) + text_size(t->labels);
-    }
+    for (size_t i = 0; i < f->n_targets; i++)
+        if (f->targets[i].flags & CB_TARGET_TEXT)
+            n += cb_frame_text_bound(&f->targets[i]);
     return n;
 }
 
@@ -321,7 +323,7 @@ int cb_frame_encode(struct cb_frame_encoder *encoder, const struct cb_frame *fra
         r = cb_frame_check(frame, EINVAL, err);
     if (r < 0)
         return r;
-    bound = size_bound(frame);
+    bound = cb_frame_bound(frame);
     if (bound > CB_FRAME_MAX_BYTES)
         return cb_err_set(err, EMSGSIZE, "frame: about %zu bytes, above the limit of %u", bound,
                           CB_FRAME_MAX_BYTES);

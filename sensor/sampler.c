@@ -22,6 +22,8 @@
 
 #define LINGER_NS (3 * CB_NS_PER_S)
 #define LOG_NS (60 * CB_NS_PER_S)
+#define TEXTS_BYTES (1u << 20)        /* of a frame, for texts */
+#define SHORT_BYTES 4096              /* a text that others do not wait behind */
 #define METRICS_COST_NS 50000         /* of one target, before it is known */
 #define N_STATS (1 + CB_METRIC_COUNT) /* cpu_ns, and what metrics.h has */
 
@@ -42,7 +44,8 @@ struct target {
     char *cgroup;
     char container_id[CB_CONTAINER_ID_SIZE];
     char *name, *image, *labels;
-    char why[160]; /* it has no counters */
+    size_t text_bytes; /* all of them, in a frame */
+    char why[160];     /* it has no counters */
 };
 
 struct cb_sampler {
@@ -51,6 +54,7 @@ struct cb_sampler {
     struct target **targets;
     size_t n_targets, room;
     uint32_t last_id;
+    uint32_t last_told; /* its text was the last that found room */
     uint64_t seq;
     uint64_t t0_ns;
     struct cb_moment *moment;
@@ -300,6 +304,25 @@ static void name_guest(struct target *t, const struct cb_cgroup_found *found)
         t->labels = NULL;
 }
 
+static void put_text(const struct target *t, struct cb_frame_target *to)
+{
+    to->cgroup = t->cgroup;
+    to->container_id = t->container_id;
+    to->name = t->name;
+    to->image = t->image;
+    to->labels = t->labels;
+}
+
+/* It is to be told, for it is new or another one. */
+static void tell_text(struct target *t)
+{
+    struct cb_frame_target text = {0};
+
+    put_text(t, &text);
+    t->text_bytes = cb_frame_text_bound(&text);
+    t->text_due = true;
+}
+
 void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 {
     struct cb_sampler *s = context;
@@ -320,9 +343,9 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
     }
     t->id = ++s->last_id;
     t->kind = found->kind;
-    t->text_due = true;
     memcpy(t->container_id, found->container_id, sizeof(t->container_id));
     name_guest(t, found);
+    tell_text(t);
     count_target(s, t, found);
     measure_target(s, t, found->path);
     if (t->container_id[0] && s->options.docker)
@@ -373,7 +396,7 @@ void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
         t->name = cb_take(answer->text.name);
         t->image = cb_take(answer->text.image);
         t->labels = cb_take(answer->text.labels);
-        t->text_due = true;
+        tell_text(t);
         break;
     }
     cb_docker_answer_fini(answer);
@@ -553,21 +576,58 @@ static void read_target(struct cb_sampler *s, struct target *t, size_t row, uint
         add_target_gap(s, t, err.text);
 }
 
-static void fill_target(struct target *t, struct cb_frame_target *to, bool dictionary,
-                        uint64_t t1_ns)
+/* ---- texts ---- */
+
+/* The first target after the one that was told last, so that each has its turn. */
+static size_t next_to_tell(const struct cb_sampler *s)
 {
-    *to = (struct cb_frame_target){.id = t->id, .kind = (uint8_t)t->kind};
-    t->last_row = t->gone && (!t->text_open || t1_ns - t->gone_ns > LINGER_NS);
-    if (t->last_row)
-        to->flags |= CB_TARGET_GONE;
-    if (!dictionary && !t->text_due)
-        return;
-    to->flags |= CB_TARGET_TEXT;
-    to->cgroup = t->cgroup;
-    to->container_id = t->container_id;
-    to->name = t->name;
-    to->image = t->image;
-    to->labels = t->labels;
+    size_t i = 0;
+
+    while (i < s->n_targets && s->targets[i]->id <= s->last_told)
+        i++;
+    return i;
+}
+
+/* Those of the texts due that are short, or those that are not, while there is @room. */
+static void tell_some(struct cb_sampler *s, size_t first, bool are_short, size_t *room)
+{
+    for (size_t n = 0; n < s->n_targets; n++) {
+        size_t i = (first + n) % s->n_targets;
+        const struct target *t = s->targets[i];
+
+        if (!t->text_due || (t->text_bytes <= SHORT_BYTES) != are_short || t->text_bytes > *room)
+            continue;
+        s->frame.targets[i].flags |= CB_TARGET_TEXT;
+        put_text(t, &s->frame.targets[i]);
+        *room -= t->text_bytes;
+        s->last_told = t->id;
+    }
+}
+
+/* Whatever the texts are, the counts find their place: all else is in the frame by now. */
+static void tell_texts(struct cb_sampler *s)
+{
+    size_t used = cb_frame_bound(&s->frame);
+    size_t room = used < CB_FRAME_MAX_BYTES ? CB_FRAME_MAX_BYTES - used : 0;
+    size_t first = next_to_tell(s);
+
+    if (room > TEXTS_BYTES)
+        room = TEXTS_BYTES;
+    tell_some(s, first, true, &room);
+    tell_some(s, first, false, &room);
+}
+
+static void tell_last_rows(struct cb_sampler *s, uint64_t t1_ns)
+{
+    for (size_t i = 0; i < s->n_targets; i++) {
+        struct target *t = s->targets[i];
+        struct cb_frame_target *to = &s->frame.targets[i];
+        bool is_told = !t->text_due || to->flags & CB_TARGET_TEXT;
+
+        t->last_row = t->gone && is_told && (!t->text_open || t1_ns - t->gone_ns > LINGER_NS);
+        if (t->last_row)
+            to->flags |= CB_TARGET_GONE;
+    }
 }
 
 static uint64_t self_ns(void)
@@ -742,7 +802,7 @@ static void tell_self(struct cb_sampler *s)
 }
 
 /* Returns t1. */
-static uint64_t read_all(struct cb_sampler *s, bool dictionary)
+static uint64_t read_all(struct cb_sampler *s)
 {
     const struct cb_sampler_options *o = &s->options;
     struct cb_frame *f = &s->frame;
@@ -757,9 +817,12 @@ static uint64_t read_all(struct cb_sampler *s, bool dictionary)
     f->n_counters = cb_machine_read(o->machine, f->counters, o->gaps);
     t1_ns = read_counters(s);
     for (size_t i = 0; i < s->n_targets; i++)
-        fill_target(s->targets[i], &f->targets[i], dictionary, t1_ns);
+        f->targets[i] =
+            (struct cb_frame_target){.id = s->targets[i]->id, .kind = (uint8_t)s->targets[i]->kind};
     read_rest(s, t1_ns - s->t0_ns, with_metrics);
     tell_self(s);
+    tell_texts(s);
+    tell_last_rows(s, t1_ns);
     return t1_ns;
 }
 
@@ -768,7 +831,7 @@ void cb_sampler_start(struct cb_sampler *s)
     s->t0_ns = cb_clock_boot_ns() - 1;
     s->metrics_due_ns = s->t0_ns + s->options.metrics_ns;
     /* what was counted until here belongs to no interval, and none is of no length */
-    s->t0_ns = read_all(s, false);
+    s->t0_ns = read_all(s);
     cb_sampler_done(s, false);
 }
 
@@ -782,11 +845,13 @@ int cb_sampler_read(struct cb_sampler *s, bool dictionary, struct cb_frame **ret
 {
     struct cb_frame *f = &s->frame;
 
+    for (size_t i = 0; dictionary && i < s->n_targets; i++)
+        s->targets[i]->text_due = true;
     if (cb_clock_boot_ns() <= s->t0_ns)
         return cb_err_set(err, EAGAIN, "no time has passed");
     f->seq = ++s->seq;
     f->t0_ns = s->t0_ns;
-    f->t1_ns = read_all(s, dictionary);
+    f->t1_ns = read_all(s);
     f->dictionary = true;
     for (size_t i = 0; i < f->n_targets; i++)
         f->dictionary = f->dictionary && (f->targets[i].flags & CB_TARGET_TEXT);

@@ -10,6 +10,8 @@
  *          "machine minus containers" means the same for every event.
  * Ends     a container that is gone gets its last row with CB_TARGET_GONE. Where its name is still
  *          being asked for, that row waits for it up to 3 s; the rows before hold what it used.
+ * Texts    a frame has room for 1 MiB of them, or less where its counts need the place: what is more
+ *          is told in the frames that follow, short ones first. A last row waits for its text.
  * Metrics  where reading them takes much of a tick they are read a few containers at a time in the
  *          pauses (cb_sampler_work), and are in the first frame after the last of them.
  * CPUs     that come or go are taken up after the frame that follows cb_sampler_look().
@@ -92,7 +94,8 @@ void cb_sampler_start(struct cb_sampler *sampler);
 uint64_t cb_sampler_t0_ns(const struct cb_sampler *sampler);
 
 /* End the interval: *@ret_frame is valid until the next call. @dictionary: tell every target's
- * text. -EAGAIN: no time has passed. The caller fills lost_frames and missed_ticks. */
+ * text, also when this call fails. -EAGAIN: no time has passed. The caller fills lost_frames and
+ * missed_ticks. */
 int cb_sampler_read(struct cb_sampler *sampler, bool dictionary, struct cb_frame **ret_frame,
                     struct cb_err *err) cb_must_check;
 

@@ -35,7 +35,6 @@ struct loop {
     bool due;   /* the timer says so */
     bool early; /* a container came or went */
     bool stop;
-    bool dictionary; /* the last frame was lost: tell everything again */
     struct cb_log_limit encode_limit, push_limit, missed_limit;
 };
 
@@ -112,10 +111,8 @@ static int take_frame(struct loop *l, struct cb_err *err)
     bool delivered;
     int r = 0;
 
-    if (cb_sampler_read(l->o->sampler, dictionary || l->dictionary, &frame, NULL) < 0) {
-        l->dictionary = l->dictionary || dictionary;
+    if (cb_sampler_read(l->o->sampler, dictionary, &frame, NULL) < 0)
         return 0;
-    }
     frame->missed_ticks = l->missed_ticks;
     frame->lost_frames = 0;
     if (l->o->outbox) {
@@ -129,7 +126,6 @@ static int take_frame(struct loop *l, struct cb_err *err)
         r = cb_dump_frame(l->o->dump, frame, err);
     cb_sampler_done(l->o->sampler, delivered);
     l->work = cb_sampler_work(l->o->sampler, 0);
-    l->dictionary = !delivered;
     l->due = l->early = false;
     l->frames += delivered;
     if (delivered && l->frames == 1 && l->o->ready)

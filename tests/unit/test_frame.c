@@ -51,6 +51,23 @@ static uint8_t *encoded(const struct cb_frame *frame, size_t *ret_size)
     return copy;
 }
 
+/* The bound holds, and each text has its part in it. */
+static void check_bound(struct cb_frame *frame, size_t size)
+{
+    size_t bound = cb_frame_bound(frame);
+
+    assert_in_range(bound, size, CB_FRAME_MAX_BYTES);
+    for (size_t i = 0; i < frame->n_targets; i++) {
+        size_t with;
+
+        frame->targets[i].flags ^= CB_TARGET_TEXT;
+        with = cb_frame_bound(frame);
+        frame->targets[i].flags ^= CB_TARGET_TEXT;
+        assert_int_equal(with > bound ? with - bound : bound - with,
+                         cb_frame_text_bound(&frame->targets[i]));
+    }
+}
+
 static void random_frames_come_back_as_they_were(void **state)
 {
     static const struct random_frame_size large = {
@@ -72,6 +89,7 @@ static void random_frames_come_back_as_they_were(void **state)
         repeat = encoded(&back, &again);
         assert_int_equal(again, size);
         assert_memory_equal(repeat, bytes, size);
+        check_bound(frame, size);
         cb_frame_clear(&back);
         assert_null(back.arena);
         free(repeat);

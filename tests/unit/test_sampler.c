@@ -499,6 +499,144 @@ static void every_frame_can_be_encoded_and_read_back(void **state)
     encoder = cb_frame_encoder_free(encoder);
 }
 
+/* ---- more texts than a frame holds ---- */
+
+#define MANY 2000
+
+struct crowd {
+    struct cb_frame_encoder *encoder;
+    char *labels;
+    bool told[MANY + 2]; /* by target id: with its labels */
+    bool gone[MANY + 2];
+    size_t n_told;
+};
+
+static void add_labelled(struct parts *p, struct crowd *crowd, int i)
+{
+    struct cb_docker_answer answer = {.found = true};
+
+    (void)snprintf(answer.id, sizeof(answer.id), "%064x", i);
+    assert_non_null(add_target(p, answer.id, true));
+    answer.text.name = strdup("web");
+    answer.text.labels = strdup(crowd->labels);
+    cb_sampler_text(p->sampler, &answer);
+}
+
+static void open_crowd(struct parts *p, struct crowd *crowd)
+{
+    crowd->encoder = cb_frame_encoder_new();
+    crowd->labels = malloc(CB_FRAME_MAX_LABELS + 1);
+    assert_non_null(crowd->labels);
+    memset(crowd->labels, 'x', CB_FRAME_MAX_LABELS);
+    memcpy(crowd->labels, "{\"a\":\"", 6);
+    memcpy(crowd->labels + CB_FRAME_MAX_LABELS - 2, "\"}", 3);
+    for (int i = 0; i < MANY; i++)
+        add_labelled(p, crowd, i);
+    cb_sampler_start(p->sampler);
+}
+
+static void close_crowd(struct crowd *crowd)
+{
+    crowd->encoder = cb_frame_encoder_free(crowd->encoder);
+    free(crowd->labels);
+}
+
+/* One frame on its way to the other side: all of its counts are there, of its texts a portion. */
+static void send_portion(struct parts *p, struct crowd *crowd, bool dictionary, size_t n_targets)
+{
+    struct cb_frame *f = read_frame(p, dictionary);
+    struct cb_err err = {0};
+    struct cb_frame back;
+    const uint8_t *bytes;
+    size_t size;
+
+    if (cb_frame_encode(crowd->encoder, f, &bytes, &size, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_in_range(size, 1, 3u << 20);
+    assert_int_equal(cb_frame_decode(bytes, size, &back, NULL), 0);
+    assert_int_equal(back.n_targets, n_targets);
+    assert_int_equal(back.n_energies, back.n_sockets);
+    assert_memory_equal(back.counts, f->counts,
+                        (1 + n_targets) * f->n_sockets * f->n_events * sizeof(*f->counts));
+    assert_false(back.dictionary);
+    for (size_t i = 0; i < back.n_targets; i++) {
+        const struct cb_frame_target *t = &back.targets[i];
+
+        if (t->flags & CB_TARGET_TEXT && strcmp(t->labels, crowd->labels) == 0) {
+            crowd->n_told += !crowd->told[t->id];
+            crowd->told[t->id] = true;
+        }
+        crowd->gone[t->id] = crowd->gone[t->id] || t->flags & CB_TARGET_GONE;
+    }
+    cb_frame_clear(&back);
+    cb_sampler_done(p->sampler, true);
+}
+
+static void texts_that_do_not_fit_follow_in_later_frames(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct crowd crowd = {0};
+    size_t frames = 0;
+
+    open_crowd(p, &crowd);
+    for (; crowd.n_told < MANY && frames < MANY; frames++)
+        send_portion(p, &crowd, false, MANY);
+    assert_int_equal(crowd.n_told, MANY);
+    assert_in_range(frames, MANY / 16, MANY / 15 + 1);
+    memset(crowd.told, 0, sizeof(crowd.told)); /* a server that knows nothing */
+    crowd.n_told = 0;
+    send_portion(p, &crowd, true, MANY);
+    for (frames = 1; frames < MANY / 30; frames++)
+        send_portion(p, &crowd, false, MANY);
+    send_portion(p, &crowd, true, MANY); /* another one: each target has its turn all the same */
+    for (frames++; crowd.n_told < MANY && frames < MANY; frames++)
+        send_portion(p, &crowd, false, MANY);
+    assert_int_equal(crowd.n_told, MANY);
+    assert_in_range(frames, MANY / 16, MANY / 15 + 1);
+    close_crowd(&crowd);
+}
+
+static void a_short_text_does_not_wait_behind_long_ones(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct crowd crowd = {0};
+    struct cb_frame *f;
+
+    open_crowd(p, &crowd);
+    send_portion(p, &crowd, false, MANY);
+    (void)add_target(p, A, true);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, MANY + 1);
+    assert_int_equal(f->targets[MANY].flags, CB_TARGET_TEXT);
+    assert_string_equal(f->targets[MANY].container_id, A);
+    cb_sampler_done(p->sampler, true);
+    close_crowd(&crowd);
+}
+
+static void a_last_row_waits_for_its_text(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct crowd crowd = {0};
+    struct cb_cgroup_found found = {
+        .path = "/docker/x", .kind = CB_TARGET_CONTAINER, .container_id = A, .dir_fd = p->root_fd};
+    struct cb_docker_answer answer = {.id = A, .found = true};
+    size_t n_targets = MANY + 1;
+    void *cookie;
+
+    open_crowd(p, &crowd);
+    cookie = cb_sampler_born(p->sampler, &found);
+    answer.text.labels = strdup(crowd.labels);
+    cb_sampler_text(p->sampler, &answer);
+    cb_sampler_gone(p->sampler, cookie);
+    for (size_t frames = 0; !crowd.gone[MANY + 1] && frames < MANY; frames++) {
+        assert_false(crowd.told[MANY + 1]);
+        send_portion(p, &crowd, false, n_targets);
+    }
+    assert_true(crowd.told[MANY + 1]);
+    send_portion(p, &crowd, false, MANY);
+    close_crowd(&crowd);
+}
+
 #ifdef COUNTS_ALLOCATIONS /* sanitizers have an allocator of their own */
 static void a_tick_allocates_nothing(void **state)
 {
@@ -912,6 +1050,9 @@ int main(void)
         TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
         TEST(metrics_of_short_ticks_are_read_between_them),
         TEST(every_frame_can_be_encoded_and_read_back),
+        TEST(texts_that_do_not_fit_follow_in_later_frames),
+        TEST(a_short_text_does_not_wait_behind_long_ones),
+        TEST(a_last_row_waits_for_its_text),
 #ifdef COUNTS_ALLOCATIONS
         TEST(a_tick_allocates_nothing),
 #endif
