@@ -34,8 +34,8 @@ static const char *string_of(const json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-/* Those of the labels that are strings, as compact JSON. */
-static char *copy_labels(json_t *labels)
+/* Those of the labels that are strings, as compact JSON. NULL: none, or *@ret_cut. */
+static char *copy_labels(json_t *labels, bool *ret_cut)
 {
     cb_auto_free char *text = NULL;
     json_t *strings = json_object();
@@ -50,7 +50,8 @@ static char *copy_labels(json_t *labels)
     if (json_object_size(strings) > 0)
         text = json_dumps(strings, JSON_COMPACT);
     json_decref(strings);
-    return text && strlen(text) < CB_FRAME_MAX_LABELS ? cb_take(text) : NULL;
+    *ret_cut = text && strlen(text) >= CB_FRAME_MAX_LABELS;
+    return *ret_cut ? NULL : cb_take(text);
 }
 
 static json_t *load(const char *json, size_t size, bool is_array, struct cb_err *err)
@@ -77,7 +78,7 @@ int cb_container_text_docker(const char *json, size_t size, struct cb_container_
         return -EINVAL;
     ret_text->name = copy(name && *name == '/' ? name + 1 : name);
     ret_text->image = copy(string_of(config, "Image"));
-    ret_text->labels = copy_labels(json_object_get(config, "Labels"));
+    ret_text->labels = copy_labels(json_object_get(config, "Labels"), &ret_text->labels_cut);
     json_decref(root);
     return 0;
 }
@@ -106,7 +107,7 @@ static int take_pod(const struct pod *pod, struct cb_container_text *ret_text)
     put_label(labels, CONTAINER_NAME, pod->container);
     ret_text->name = n > 0 && (size_t)n < sizeof(name) ? copy(name) : NULL;
     ret_text->image = copy(pod->image);
-    ret_text->labels = copy_labels(labels);
+    ret_text->labels = copy_labels(labels, &ret_text->labels_cut);
     json_decref(labels);
     return 0;
 }
@@ -188,11 +189,13 @@ int cb_container_text_storage(const char *json, size_t size, const char *id,
 void cb_container_text_add_label(struct cb_container_text *text, const char *key, const char *value)
 {
     json_t *labels = text->labels ? json_loads(text->labels, 0, NULL) : json_object();
+    bool cut = false;
     char *more;
 
     if (!json_object_get(labels, key)) {
         put_label(labels, key, value);
-        more = copy_labels(labels);
+        more = copy_labels(labels, &cut);
+        text->labels_cut = text->labels_cut || cut;
         if (more) {
             free(text->labels);
             text->labels = more;

@@ -4,7 +4,8 @@
  * Docker's API and file, containers/storage (Podman, CRI-O), an OCI bundle's annotations
  * (containerd, CRI-O). Pure.
  *
- * Text     What has another form than expected, or is too long for a frame, stays NULL.
+ * Text     What has another form than expected, or is too long for a frame, stays NULL. Labels that
+ *          are too long together are all left out, and that is told.
  * Pods     A container of Kubernetes is called namespace/pod/container, "POD" being its sandbox,
  *          and has the labels io.kubernetes.pod.name, .pod.namespace, .pod.uid, .container.name.
  */
@@ -20,6 +21,7 @@ struct cb_err;
 
 struct cb_container_text {
     char *name, *image, *labels; /* the owner frees them; NULL: unknown. labels: a JSON object */
+    bool labels_cut;             /* it has more labels than a frame takes */
 };
 
 void cb_container_text_fini(struct cb_container_text *text);

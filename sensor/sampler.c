@@ -30,8 +30,9 @@
 struct target {
     uint32_t id;
     enum cb_target_kind kind;
-    bool text_due;  /* the formula does not know its (new) text yet */
-    bool text_open; /* docker has been asked and has not answered */
+    bool text_due;   /* the formula does not know its (new) text yet */
+    bool text_open;  /* docker has been asked and has not answered */
+    bool labels_cut; /* they are left out, and that has not been told */
     bool gone;
     bool last_row;          /* told with CB_TARGET_GONE in the frame that is out */
     bool short_of_fds;      /* that is why it has no counters */
@@ -396,6 +397,7 @@ void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
         t->name = cb_take(answer->text.name);
         t->image = cb_take(answer->text.image);
         t->labels = cb_take(answer->text.labels);
+        t->labels_cut = answer->text.labels_cut;
         tell_text(t);
         break;
     }
@@ -525,11 +527,12 @@ static bool read_machine(void *context, uint64_t tick_ns, struct cb_moment_readi
            reading->energies[0].source != CB_SOURCE_ESTIMATE;
 }
 
-static void add_target_gap(struct cb_sampler *s, const struct target *t, const char *text)
+static void add_target_gap(struct cb_sampler *s, const struct target *t, const char *what,
+                           const char *text)
 {
     char source[112];
 
-    (void)snprintf(source, sizeof(source), "perf:%.100s", t->cgroup);
+    (void)snprintf(source, sizeof(source), "%s:%.100s", what, t->cgroup);
     cb_gaps_add(s->options.gaps, source, "%s", text);
 }
 
@@ -550,7 +553,7 @@ static void read_uncounted(struct cb_sampler *s, struct target *t, size_t row, u
         known ? (now_ns > t->last_cpu_ns ? now_ns - t->last_cpu_ns : 0) : CB_STAT_ABSENT;
     if (known)
         t->last_cpu_ns = now_ns;
-    add_target_gap(s, t, t->why);
+    add_target_gap(s, t, "perf", t->why);
 }
 
 static uint64_t cpu_time(const struct cb_frame *f, size_t row, int cpu_clock)
@@ -573,7 +576,7 @@ static void read_target(struct cb_sampler *s, struct target *t, size_t row, uint
 
     if (cb_count_read(s->options.count, t->count, tick_ns, f->counts + counts,
                       f->enabled_ns + times, f->running_ns + times, &err) < 0)
-        add_target_gap(s, t, err.text);
+        add_target_gap(s, t, "perf", err.text);
 }
 
 /* ---- texts ---- */
@@ -795,6 +798,9 @@ static void tell_self(struct cb_sampler *s)
     if (s->refused_targets)
         cb_gaps_add(o->gaps, "cgroup", "%llu cgroups could not be added",
                     (unsigned long long)s->refused_targets);
+    for (size_t i = 0; i < s->n_targets; i++)
+        if (s->targets[i]->labels_cut)
+            add_target_gap(s, s->targets[i], "labels", "more than 64 KiB of labels: all left out");
     s->frame.self_cpu_ns = now_ns - s->last_self_ns;
     s->last_self_ns = now_ns;
     s->frame.n_gaps = o->gaps->n;
@@ -947,6 +953,7 @@ void cb_sampler_done(struct cb_sampler *s, bool delivered)
 
         if (delivered && s->frame.targets[i].flags & CB_TARGET_TEXT)
             t->text_due = false;
+        t->labels_cut = t->labels_cut && !delivered;
         if (t->last_row)
             free_target(s, t);
         else

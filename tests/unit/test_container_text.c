@@ -98,13 +98,24 @@ static void refuses_what_is_of_the_wrong_kind(void **state)
 
 static void leaves_out_what_is_too_long_for_a_frame(void **state)
 {
-    static char json[CB_FRAME_MAX_TEXT + 100];
+    static char json[CB_FRAME_MAX_LABELS + 100];
+    const int fits = CB_FRAME_MAX_LABELS - 1 - (int)strlen("{\"a\":\"\"}");
     struct cb_container_text text;
 
     (void)state;
     (void)snprintf(json, sizeof(json), "{\"Name\":\"%0*d\"}", CB_FRAME_MAX_TEXT, 1);
     assert_int_equal(docker(json, &text), 0);
     assert_null(text.name);
+    for (int more = 0; more < 2; more++) {
+        (void)snprintf(json, sizeof(json),
+                       "{\"Name\":\"/web\",\"Config\":{\"Labels\":{\"a\":\"%0*d\"}}}", fits + more,
+                       1);
+        assert_int_equal(docker(json, &text), 0);
+        assert_string_equal(text.name, "web");
+        assert_int_equal(text.labels == NULL, more);
+        assert_int_equal(text.labels_cut, more);
+        cb_container_text_fini(&text);
+    }
 }
 
 static void takes_podmans_name_and_image_by_the_id(void **state)

@@ -501,6 +501,14 @@ static void every_frame_can_be_encoded_and_read_back(void **state)
 
 /* ---- more texts than a frame holds ---- */
 
+static bool has_gap(const struct cb_frame *f, const char *source, const char *text)
+{
+    for (size_t i = 0; i < f->n_gaps; i++)
+        if (strcmp(f->gaps[i].source, source) == 0 && strstr(f->gaps[i].reason, text))
+            return true;
+    return false;
+}
+
 #define MANY 2000
 
 struct crowd {
@@ -635,6 +643,22 @@ static void a_last_row_waits_for_its_text(void **state)
     assert_true(crowd.told[MANY + 1]);
     send_portion(p, &crowd, false, MANY);
     close_crowd(&crowd);
+}
+
+static void labels_that_are_too_many_are_told_once(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_docker_answer answer = {.id = A, .found = true, .text = {.labels_cut = true}};
+
+    (void)add_target(p, A, true);
+    cb_sampler_start(p->sampler);
+    cb_sampler_text(p->sampler, &answer);
+    assert_true(has_gap(read_frame(p, false), "labels:/docker/x", "left out"));
+    cb_sampler_done(p->sampler, false); /* lost: once more */
+    assert_true(has_gap(read_frame(p, false), "labels:/docker/x", "left out"));
+    cb_sampler_done(p->sampler, true);
+    assert_false(has_gap(read_frame(p, false), "labels:/docker/x", ""));
+    cb_sampler_done(p->sampler, true);
 }
 
 #ifdef COUNTS_ALLOCATIONS /* sanitizers have an allocator of their own */
@@ -833,14 +857,6 @@ static void limit_descriptors(rlim_t n, struct rlimit *ret_before)
     limit = *ret_before;
     limit.rlim_cur = n;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
-static bool has_gap(const struct cb_frame *f, const char *source, const char *text)
-{
-    for (size_t i = 0; i < f->n_gaps; i++)
-        if (strcmp(f->gaps[i].source, source) == 0 && strstr(f->gaps[i].reason, text))
-            return true;
-    return false;
 }
 
 /* Under its own path, so that it can be found again. Returns its row. */
@@ -1053,6 +1069,7 @@ int main(void)
         TEST(texts_that_do_not_fit_follow_in_later_frames),
         TEST(a_short_text_does_not_wait_behind_long_ones),
         TEST(a_last_row_waits_for_its_text),
+        TEST(labels_that_are_too_many_are_told_once),
 #ifdef COUNTS_ALLOCATIONS
         TEST(a_tick_allocates_nothing),
 #endif
