@@ -33,6 +33,7 @@ struct target {
     bool text_due;   /* the formula does not know its (new) text yet */
     bool text_open;  /* docker has been asked and has not answered */
     bool labels_cut; /* they are left out, and that has not been told */
+    bool twin;       /* another one has its container id, or had: one that was started again */
     bool gone;
     bool last_row;          /* told with CB_TARGET_GONE in the frame that is out */
     bool short_of_fds;      /* that is why it has no counters */
@@ -324,6 +325,23 @@ static void tell_text(struct target *t)
     t->text_due = true;
 }
 
+/* Ask for its text. An answer is for all who wait for it, so one question will do. */
+static void ask(struct cb_sampler *s, struct target *t)
+{
+    for (size_t i = 0; t->twin && i < s->n_targets && !t->text_open; i++)
+        t->text_open =
+            s->targets[i]->text_open && strcmp(s->targets[i]->container_id, t->container_id) == 0;
+    if (!t->text_open)
+        t->text_open = cb_docker_ask(s->options.docker, t->container_id, t->cgroup);
+}
+
+static void find_twins(struct cb_sampler *s, struct target *t)
+{
+    for (size_t i = 0; i < s->n_targets; i++)
+        if (strcmp(s->targets[i]->container_id, t->container_id) == 0)
+            s->targets[i]->twin = t->twin = true;
+}
+
 void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 {
     struct cb_sampler *s = context;
@@ -349,8 +367,10 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
     tell_text(t);
     count_target(s, t, found);
     measure_target(s, t, found->path);
-    if (t->container_id[0] && s->options.docker)
-        t->text_open = cb_docker_ask(s->options.docker, t->container_id, t->cgroup);
+    if (t->container_id[0] && s->options.docker) {
+        find_twins(s, t);
+        ask(s, t);
+    }
     s->targets[s->n_targets++] = t;
     cb_log_debug("target %u has come: %s", t->id, t->cgroup);
     return t;
@@ -381,25 +401,41 @@ size_t cb_sampler_n_targets(const struct cb_sampler *s)
     return s->n_targets;
 }
 
+static void set_text(char **text, const char *from)
+{
+    free(*text);
+    *text = from ? strdup(from) : NULL; /* no memory: unknown */
+}
+
+static void take_text(struct target *t, const struct cb_docker_answer *answer)
+{
+    t->text_open = false;
+    if (!answer->found)
+        return;
+    set_text(&t->name, answer->text.name);
+    set_text(&t->image, answer->text.image);
+    set_text(&t->labels, answer->text.labels);
+    t->labels_cut = answer->text.labels_cut;
+    tell_text(t);
+}
+
+static bool is_awaited(const struct cb_sampler *s, const char *id)
+{
+    for (size_t i = 0; i < s->n_targets; i++)
+        if (s->targets[i]->text_open && strcmp(s->targets[i]->container_id, id) == 0)
+            return true;
+    return false;
+}
+
 void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
 {
+    bool awaited = is_awaited(s, answer->id); /* else it is news: a rename */
+
     for (size_t i = 0; i < s->n_targets; i++) {
         struct target *t = s->targets[i];
 
-        if (strcmp(t->container_id, answer->id) != 0)
-            continue;
-        t->text_open = false;
-        if (!answer->found)
-            continue;
-        free(t->name);
-        free(t->image);
-        free(t->labels);
-        t->name = cb_take(answer->text.name);
-        t->image = cb_take(answer->text.image);
-        t->labels = cb_take(answer->text.labels);
-        t->labels_cut = answer->text.labels_cut;
-        tell_text(t);
-        break;
+        if (strcmp(t->container_id, answer->id) == 0 && (t->text_open || !awaited))
+            take_text(t, answer);
     }
     cb_docker_answer_fini(answer);
 }
@@ -443,7 +479,7 @@ void cb_sampler_ask_again(struct cb_sampler *s)
         struct target *t = s->targets[i];
 
         if (t->container_id[0] && !t->name && !t->text_open && !t->gone)
-            t->text_open = cb_docker_ask(s->options.docker, t->container_id, t->cgroup);
+            ask(s, t);
     }
 }
 

@@ -76,6 +76,7 @@ struct parts {
     struct cb_machine *machine;
     struct cb_busy *busy;
     struct cb_energy *energy;
+    struct cb_docker *docker;
     struct cb_sampler *sampler;
     char cgroup[PATH_MAX + 64]; /* the hierarchy that is counted in */
     int cgroup_fd;
@@ -140,6 +141,7 @@ static void open_sampler(struct parts *p, struct cb_busy *busy, struct cb_sample
     options.machine = p->machine;
     options.busy = busy;
     options.energy = p->energy;
+    options.docker = p->docker;
     assert_int_equal(cb_sampler_open(&options, ret_sampler, NULL), 0);
 }
 
@@ -422,6 +424,60 @@ static void a_name_that_comes_later_is_told_again(void **state)
     f = read_frame(p, false);
     assert_int_equal(f->targets[0].flags, 0);
     cb_sampler_done(p->sampler, true);
+}
+
+/* Take what was found for the questions that wait. */
+static void take_answers(struct parts *p)
+{
+    for (int i = 0; i < 20; i++) {
+        struct cb_docker_answer answer;
+
+        pause_ms(5);
+        while (cb_docker_take(p->docker, &answer))
+            cb_sampler_text(p->sampler, &answer);
+    }
+}
+
+static void one_answer_is_for_the_container_that_stops_and_the_one_started_again(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_docker_answer renamed = {.id = A, .found = true};
+    struct fake_root *root;
+    struct cb_frame *f;
+    void *fake;
+
+    assert_int_equal(fake_root_setup(&fake), 0);
+    root = fake;
+    fake_root_put(root, "var/lib/docker/containers/" A "/config.v2.json", "{\"Name\":\"/web\"}");
+    assert_int_equal(cb_docker_open(root->fd, "", &p->docker, NULL), 0);
+    p->sampler = cb_sampler_close(p->sampler);
+    open_sampler(p, p->busy, &p->sampler);
+    cb_sampler_start(p->sampler);
+    cb_sampler_gone(p->sampler, add_target(p, A, true));
+    (void)add_target(p, A, true); /* before the question was answered */
+    take_answers(p);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 2);
+    assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT | CB_TARGET_GONE);
+    assert_string_equal(f->targets[0].name, "web");
+    assert_int_equal(f->targets[1].flags, CB_TARGET_TEXT);
+    assert_non_null(f->targets[1].name);
+    assert_string_equal(f->targets[1].name, "web");
+    cb_sampler_done(p->sampler, true);
+    cb_sampler_ask_again(p->sampler);
+    take_answers(p);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 1);
+    assert_int_equal(f->targets[0].flags, 0); /* nothing was left to ask */
+    cb_sampler_done(p->sampler, true);
+    renamed.text.name = strdup("web2");
+    cb_sampler_text(p->sampler, &renamed);
+    f = read_frame(p, false);
+    assert_string_equal(f->targets[0].name, "web2");
+    cb_sampler_done(p->sampler, true);
+    p->sampler = cb_sampler_close(p->sampler);
+    p->docker = cb_docker_close(p->docker);
+    (void)fake_root_teardown(&fake);
 }
 
 static void a_target_that_is_gone_has_one_last_row(void **state)
@@ -1060,6 +1116,7 @@ int main(void)
         TEST(the_machine_did_at_least_what_its_containers_did),
         TEST(a_target_is_told_with_its_text_once),
         TEST(a_name_that_comes_later_is_told_again),
+        TEST(one_answer_is_for_the_container_that_stops_and_the_one_started_again),
         TEST(a_target_that_is_gone_has_one_last_row),
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
