@@ -42,6 +42,7 @@ struct cb_cgroup_watch {
     struct node *root;
     size_t n_nodes;
     size_t n_unwatched;
+    size_t n_unread;
     struct by_wd *wds; /* ascending */
     size_t n_wds, room_wds;
     bool changed; /* a target came or went */
@@ -128,12 +129,18 @@ static struct node *find_child(const struct node *node, const char *name)
     return child;
 }
 
+/* NULL: errno says why. */
 static struct node *add_node(struct cb_cgroup_watch *w, struct node *parent, const char *name,
                              ino_t inode)
 {
     size_t n = strlen(name) + 1;
-    struct node *node = w->n_nodes < MAX_NODES ? calloc(1, sizeof(*node) + n) : NULL;
+    struct node *node;
 
+    if (w->n_nodes == MAX_NODES) {
+        errno = ENOSPC;
+        return NULL;
+    }
+    node = calloc(1, sizeof(*node) + n);
     if (!node)
         return NULL;
     memcpy(node->name, name, n);
@@ -209,6 +216,12 @@ static bool matches(const struct cb_cgroup_watch *w)
 
 static void scan_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd);
 
+/* A directory was not read: it is worth another try when errno says what may soon be over. */
+static void miss(struct cb_cgroup_watch *w)
+{
+    w->n_unread += errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+}
+
 /* A directory that is new to us: a target, or one to look into. */
 static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd, const char *name,
                   ino_t inode)
@@ -217,8 +230,10 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
     cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     struct node *node = fd < 0 ? NULL : add_node(w, parent, name, inode);
 
-    if (!node)
-        return; /* gone already, or no memory: the rescan tries again */
+    if (!node) {
+        miss(w);
+        return;
+    }
     if (!build_path(w, node)) {
         drop_node(w, node);
         return;
@@ -261,53 +276,75 @@ static void consider(struct cb_cgroup_watch *w, struct node *node, int dir_fd, c
     visit(w, node, dir_fd, name, st.st_ino);
 }
 
-static DIR *list_dir(int dir_fd)
+static void scan_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd)
 {
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
-    if (!dir && fd >= 0)
-        (void)close(fd);
-    return dir;
-}
-
-static void scan_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd)
-{
-    DIR *dir = list_dir(dir_fd);
-
-    if (!dir)
+    if (!dir) {
+        miss(w);
+        if (fd >= 0)
+            (void)close(fd);
         return;
-    for (struct dirent *e; (e = readdir(dir));)
+    }
+    for (struct dirent *e; errno = 0, (e = readdir(dir));)
         if (e->d_name[0] != '.' && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
             consider(w, node, dir_fd, e->d_name);
+    miss(w);
     (void)closedir(dir);
 }
 
 static int open_node(struct cb_cgroup_watch *w, const struct node *node)
 {
-    if (!node->parent)
-        return openat(w->options.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (!build_path(w, node))
+    if (!build_path(w, node)) {
+        errno = ENAMETOOLONG;
         return -1;
-    return openat(w->options.dir_fd, w->path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    return openat(w->options.dir_fd, node->parent ? w->path + 1 : ".",
+                  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
+/* Its directory is no more, or is another one of that name: asked of the directory itself and
+ * without a descriptor, for a listing may be cut short. */
+static bool is_over(struct cb_cgroup_watch *w, const struct node *node)
+{
+    struct stat st;
+
+    if (!build_path(w, node))
+        return false;
+    if (fstatat(w->options.dir_fd, w->path + 1, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    return st.st_ino != node->inode;
+}
+
+static void look_into(struct cb_cgroup_watch *w, struct node *node)
 {
     cb_auto_close int fd = open_node(w, node);
 
     if (fd < 0)
-        return;
+        miss(w);
+    else
+        scan_node(w, node, fd);
+}
+
+static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
+{
     for (struct node *child = node->child; child; child = child->next)
         child->seen = false;
-    scan_node(w, node, fd);
+    look_into(w, node);
     for (struct node *child = node->child, *next; child; child = next) {
         next = child->next;
-        if (!child->seen)
+        if (!child->seen && is_over(w, child))
             drop_node(w, child);
         else if (!child->target)
             rescan_node(w, child);
     }
+}
+
+static void rescan(struct cb_cgroup_watch *w)
+{
+    w->n_unread = 0;
+    rescan_node(w, w->root);
 }
 
 /* ---- events ---- */
@@ -317,7 +354,7 @@ static void take_event(struct cb_cgroup_watch *w, const struct inotify_event *ev
     struct node *node;
 
     if (event->mask & IN_Q_OVERFLOW) {
-        rescan_node(w, w->root);
+        rescan(w);
         return;
     }
     node = wd_node(w, event->wd);
@@ -325,12 +362,14 @@ static void take_event(struct cb_cgroup_watch *w, const struct inotify_event *ev
         return;
 
     cb_auto_close int fd = open_node(w, node);
-    struct node *child = find_child(node, event->name);
-    struct stat st;
+    struct node *child;
 
-    if (fd >= 0 && fstatat(fd, event->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fd >= 0)
         consider(w, node, fd, event->name); /* whatever the event said */
-    else if (child)
+    else
+        miss(w);
+    child = find_child(node, event->name);
+    if (child && is_over(w, child))
         drop_node(w, child);
 }
 
@@ -356,7 +395,7 @@ bool cb_cgroup_watch_rescan(struct cb_cgroup_watch *watch)
 {
     bool changed;
 
-    rescan_node(watch, watch->root);
+    rescan(watch);
     changed = watch->changed;
     watch->changed = false;
     return changed;
@@ -411,4 +450,9 @@ int cb_cgroup_watch_fd(const struct cb_cgroup_watch *watch)
 size_t cb_cgroup_watch_unwatched(const struct cb_cgroup_watch *watch)
 {
     return watch->n_unwatched;
+}
+
+size_t cb_cgroup_watch_unread(const struct cb_cgroup_watch *watch)
+{
+    return watch->n_unread;
 }

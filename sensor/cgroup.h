@@ -6,6 +6,8 @@
  *          what a full queue or a used-up number of watches hid.
  * Targets  the topmost cgroup of each container and guest (cgroup_id.h) and the topmost one that
  *          matches a pattern. What lies below a target is part of it: counts include descendants.
+ * Ends     a target is gone when its directory is: that a directory cannot be read (no descriptors,
+ *          no memory) ends nobody, and the end of a target is seen without any descriptor.
  * Threads  one object belongs to one thread, which also gets the callbacks.
  */
 #ifndef CB_SENSOR_CGROUP_H
@@ -54,6 +56,10 @@ bool cb_cgroup_watch_process(struct cb_cgroup_watch *watch);
 
 /* Compare all watched directories with what is known; true as above. */
 bool cb_cgroup_watch_rescan(struct cb_cgroup_watch *watch);
+
+/* Directories that could not be read since the last rescan began: there may be targets that are
+ * not known. Rescan soon. */
+size_t cb_cgroup_watch_unread(const struct cb_cgroup_watch *watch);
 
 /* Directories that could not be watched (fs.inotify.max_user_watches): rescan more often. */
 size_t cb_cgroup_watch_unwatched(const struct cb_cgroup_watch *watch);

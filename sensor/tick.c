@@ -17,7 +17,7 @@
 
 #define EARLY_NS (CB_NS_PER_S / 20)
 #define RESCAN_NS (10 * CB_NS_PER_S)
-#define RESCAN_UNWATCHED_NS CB_NS_PER_S
+#define RESCAN_SOON_NS CB_NS_PER_S /* something was not watched or not read */
 #define LOG_NS (60 * CB_NS_PER_S)
 #define LOOK_NS (CB_NS_PER_S / 10) /* for CPUs that came or went, at most so often */
 #define LOOK_AT_LEAST_NS CB_NS_PER_S
@@ -35,7 +35,7 @@ struct loop {
     bool due;   /* the timer says so */
     bool early; /* a container came or went */
     bool stop;
-    struct cb_log_limit encode_limit, push_limit, missed_limit;
+    struct cb_log_limit encode_limit, push_limit, missed_limit, unread_limit;
 };
 
 static int start_timer(uint64_t tick_ns, struct cb_err *err)
@@ -74,14 +74,42 @@ static void take_answers(struct loop *l)
         cb_sampler_text(l->o->sampler, &answer);
 }
 
+static void say_unread(struct loop *l, size_t n)
+{
+    cb_log_limited(
+        &l->unread_limit, LOG_NS, CB_LOG_WARN,
+        "%zu directories of cgroups could not be read for lack of descriptors or memory: "
+        "containers that come are found later; trying again every second",
+        n);
+}
+
+/* The next one is @now_ns plus its period, or earlier where one is due earlier by now. */
+static void plan_rescan(struct loop *l, uint64_t now_ns)
+{
+    size_t unread = cb_cgroup_watch_unread(l->o->watch);
+    bool soon = unread > 0 || cb_cgroup_watch_unwatched(l->o->watch) > 0;
+    uint64_t at_ns = now_ns + (soon ? RESCAN_SOON_NS : RESCAN_NS);
+
+    if (unread > 0)
+        say_unread(l, unread);
+    if (at_ns < l->next_rescan_ns)
+        l->next_rescan_ns = at_ns;
+}
+
 static void rescan(struct loop *l, uint64_t now_ns)
 {
-    bool unwatched = cb_cgroup_watch_unwatched(l->o->watch) > 0;
-
-    l->next_rescan_ns = now_ns + (unwatched ? RESCAN_UNWATCHED_NS : RESCAN_NS);
     if (cb_cgroup_watch_rescan(l->o->watch))
         l->early = true;
     cb_sampler_ask_again(l->o->sampler);
+    l->next_rescan_ns = UINT64_MAX;
+    plan_rescan(l, now_ns);
+}
+
+static void take_cgroups(struct loop *l)
+{
+    if (cb_cgroup_watch_process(l->o->watch))
+        l->early = true;
+    plan_rescan(l, cb_clock_boot_ns());
 }
 
 /* Hand the frame over; false when it is lost. */
@@ -161,8 +189,8 @@ static int wait_for_something(struct loop *l, struct cb_err *err)
 
     if (poll(fds, sizeof(fds) / sizeof(fds[0]), timeout_ms) < 0)
         return errno == EINTR ? 0 : cb_err_set(err, errno, "poll: %s", strerror(errno));
-    if (fds[1].revents && cb_cgroup_watch_process(l->o->watch))
-        l->early = true;
+    if (fds[1].revents)
+        take_cgroups(l);
     if (fds[0].revents)
         take_timer(l);
     if (fds[2].revents)
@@ -193,7 +221,8 @@ static int run(struct loop *l, struct cb_err *err)
 {
     int r = 0;
 
-    l->next_rescan_ns = cb_clock_boot_ns() + RESCAN_NS;
+    l->next_rescan_ns = UINT64_MAX;
+    plan_rescan(l, cb_clock_boot_ns());
     while (r == 0 && !l->stop) {
         uint64_t now_ns;
 

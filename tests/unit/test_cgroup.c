@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -346,6 +347,61 @@ static void every_failure_is_made_good_by_a_rescan(void **state)
     assert_in_range(k, 6, 31);
 }
 
+/* One call of a rescan fails after the other. */
+static void a_rescan_that_fails_ends_nobody(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+    bool any = true;
+    int k;
+
+    make(root, "docker/" A);
+    make(root, "a.slice/b.slice/docker-" B ".scope");
+    watch = open_watch(root, 0, NULL);
+    for (k = 0; k < 32 && any; k++) {
+        fault_arm(k);
+        assert_false(cb_cgroup_watch_rescan(watch));
+        fault_disarm();
+        any = cb_cgroup_watch_unread(watch) > 0;
+        assert_int_equal(told.n, 2);
+    }
+    assert_in_range(k, 6, 31); /* two opens in each of four directories */
+    make(root, "docker/" B);
+    fault_arm(0);
+    assert_false(cb_cgroup_watch_process(watch));
+    fault_disarm();
+    assert_int_equal(cb_cgroup_watch_unread(watch), 1);
+    assert_int_equal(told.n, 2);
+    assert_true(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(cb_cgroup_watch_unread(watch), 0);
+    assert_true(was_told("+/docker/" B));
+    close_watch(root, watch);
+}
+
+static void without_descriptors_an_end_is_seen_all_the_same(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+    struct rlimit before;
+    struct rlimit none;
+
+    make(root, "docker/" A);
+    make(root, "docker/" B);
+    watch = open_watch(root, 0, NULL);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    unmake(root, "docker/" A);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_true(was_told("-/docker/" A));
+    unmake(root, "docker/" B);
+    assert_true(cb_cgroup_watch_rescan(watch));
+    assert_true(was_told("-/docker/" B));
+    assert_int_equal(told.n, 4);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    close_watch(root, watch);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -360,6 +416,8 @@ int main(void)
         TEST(a_rescan_finds_what_no_event_told),
         TEST(follows_a_rename),
         TEST(every_failure_is_made_good_by_a_rescan),
+        TEST(a_rescan_that_fails_ends_nobody),
+        TEST(without_descriptors_an_end_is_seen_all_the_same),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -858,6 +858,48 @@ static void a_birth_and_a_death_close_the_tick_early(void **state)
     close_loop(&l);
 }
 
+static void limit_descriptors(rlim_t n, struct rlimit *ret_before)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+    limit = *ret_before;
+    limit.rlim_cur = n;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void *live_without_descriptors_and_stop(void *context)
+{
+    const uint64_t one = 1;
+    struct loop *l = context;
+    struct rlimit before;
+
+    pause_ms(50);
+    limit_descriptors(4, &before); /* as many as poll(2) is given */
+    (void)mkdirat(l->root->fd, A, 0755);
+    pause_ms(100);
+    (void)setrlimit(RLIMIT_NOFILE, &before);
+    for (int i = 0; i < 15; i++)
+        pause_ms(100);
+    (void)!write(l->options.signal_fd, &one, sizeof(one));
+    return NULL;
+}
+
+static void what_was_not_found_for_lack_of_descriptors_is_found_a_second_later(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct loop l;
+    size_t with;
+
+    open_loop(p, &l, 60 * CB_NS_PER_S, 0);
+    assert_int_equal(pthread_create(&l.thread, NULL, live_without_descriptors_and_stop, &l), 0);
+    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
+    (void)pthread_join(l.thread, NULL);
+    (void)count_lines(&l, "\"container_id\":\"" A "\"", &with);
+    assert_int_equal(with, 1);
+    close_loop(&l);
+}
+
 static void *live_a_lot_and_stop(void *context)
 {
     const uint64_t one = 1;
@@ -904,16 +946,6 @@ static void a_tick_that_was_missed_is_counted_and_widens_the_interval(void **sta
 }
 
 /* ---- descriptors run out ---- */
-
-static void limit_descriptors(rlim_t n, struct rlimit *ret_before)
-{
-    struct rlimit limit;
-
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
-    limit = *ret_before;
-    limit.rlim_cur = n;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
 
 /* Under its own path, so that it can be found again. Returns its row. */
 static size_t add_real_target(struct parts *p)
@@ -1132,6 +1164,7 @@ int main(void)
 #endif
         TEST(ticks_as_often_as_it_was_told),
         TEST(a_birth_and_a_death_close_the_tick_early),
+        TEST(what_was_not_found_for_lack_of_descriptors_is_found_a_second_later),
         TEST(early_ticks_come_at_most_20_times_a_second),
         TEST(a_tick_that_was_missed_is_counted_and_widens_the_interval),
     };
