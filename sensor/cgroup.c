@@ -238,7 +238,7 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
         drop_node(w, node);
         return;
     }
-    if (cb_cgroup_id_parse(name, found.container_id)) {
+    if (cb_cgroup_id_container(w->path, found.container_id)) {
         found.kind = CB_TARGET_CONTAINER;
         node->target = true;
     } else if ((found.runtime = cb_cgroup_id_guest(w->path, found.name))) {

@@ -41,6 +41,18 @@ bool cb_cgroup_id_parse(const char *name, char ret_id[CB_CONTAINER_ID_SIZE])
     return true;
 }
 
+bool cb_cgroup_id_container(const char *path, char ret_id[CB_CONTAINER_ID_SIZE])
+{
+    static const char parent[] = "/libpod_parent";
+    const char *last = strrchr(path, '/');
+    size_t n = sizeof(parent) - 1;
+    bool is_below = last && (size_t)(last - path) >= n && memcmp(last - n, parent, n) == 0;
+
+    if (!last || (is_below && strlen(last + 1) == HEX_DIGITS))
+        return false;
+    return cb_cgroup_id_parse(last + 1, ret_id);
+}
+
 /* ---- guests ---- */
 
 /* Its length is @n; the part after @prefix, when there is one: *@ret_n is its length. */

@@ -8,6 +8,7 @@
  *   libpod-HEX[.scope], libpod-payload-HEX[.scope]      Podman (its conmon is not the container)
  *   cri-containerd-HEX.scope, crio-HEX.scope            Kubernetes with systemd
  *   anything:cri-containerd:HEX           containerd with a systemd-style parent under cgroupfs
+ * A pod of Podman with cgroupfs, libpod_parent/HEX, is none: its containers are libpod-HEX in it.
  * Guests, which have a name and no id; UNIT being systemd's escaped name ("\x2d" for '-'):
  *   lxc.payload.NAME, lxc.payload/NAME, lxc/NAME        LXC, LXD (4, 3.1, older)
  *   machine.slice/machine-qemu\x2dN\x2dUNIT.scope       libvirt with systemd (N: a number)
@@ -26,6 +27,9 @@
 
 /* @name is one path component. *@ret_id is written on true only. */
 bool cb_cgroup_id_parse(const char *name, char ret_id[CB_CONTAINER_ID_SIZE]);
+
+/* The same of a cgroup whose parents are known, @path as below: a pod of Podman is none. */
+bool cb_cgroup_id_container(const char *path, char ret_id[CB_CONTAINER_ID_SIZE]);
 
 /* Its name, and its runtime as a static string ("lxc", "libvirt", "nspawn"); NULL: no guest.
  * @path is a cgroup's below the hierarchy: "/lxc.payload.web". */

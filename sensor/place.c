@@ -546,7 +546,7 @@ static void walk_containers(struct walk *walk, int parent_fd, const char *name, 
         if (e->d_type != DT_DIR || e->d_name[0] == '.')
             continue;
         (void)snprintf(walk->path + length, sizeof(walk->path) - length, "/%s", e->d_name);
-        if (!cb_cgroup_id_parse(e->d_name, id))
+        if (!cb_cgroup_id_container(walk->path, id))
             walk_containers(walk, dirfd(dir), e->d_name, depth - 1);
         else if (is_alive(dirfd(dir), e->d_name, WALK_DEPTH))
             walk->seen(walk->context, id, walk->path);

@@ -170,6 +170,7 @@ static void finds_the_containers_and_guests_of_every_runtime_once(void **state)
         "user.slice/user-1000.slice/user@1000.service/user.slice/docker-" A ".scope",
         "system.slice/docker-" B ".scope",
         "k8s.io/" A,
+        "libpod_parent/" A "/libpod-" B,
         "lxc.payload.web",
         "lxc.payload/db",
         "machine.slice/machine-qemu\\x2d3\\x2dvm.scope",

@@ -63,6 +63,31 @@ static void leaves_other_names_alone(void **state)
     }
 }
 
+static void a_pod_of_podman_is_no_container(void **state)
+{
+    static const char *const containers[] = {
+        "/libpod_parent/libpod-" HEX,
+        "/libpod_parent/" HEX "/libpod-" HEX,
+        "/my_libpod_parent/" HEX,
+        "/libpod_parent/x/" HEX,
+        "/docker/" HEX,
+        "/" HEX,
+    };
+    static const char *const others[] = {
+        "/libpod_parent/" HEX, "/user.slice/libpod_parent/" HEX, "/libpod_parent", "/", "",
+    };
+    char id[CB_CONTAINER_ID_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(containers) / sizeof(containers[0]); i++) {
+        id[0] = '\0';
+        assert_true(cb_cgroup_id_container(containers[i], id));
+        assert_string_equal(id, HEX);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(cb_cgroup_id_container(others[i], id));
+}
+
 static void finds_the_guests_of_lxc_libvirt_and_nspawn(void **state)
 {
     static const struct {
@@ -167,6 +192,7 @@ static void finds_the_user_of_a_rootless_runtime(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pod_of_podman_is_no_container),
         cmocka_unit_test(finds_the_guests_of_lxc_libvirt_and_nspawn),
         cmocka_unit_test(takes_no_monitor_slice_or_service_for_a_guest),
         cmocka_unit_test(finds_the_pod_in_both_forms),
