@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/err.h"
 #include "lib/schema.h"
 #include "sensor/metrics_parse.h"
 #include "sensor/mounts.h"
+#include "sensor/netdev.h"
 
 #define TEXT_MAX 65536 /* io.stat has a line for each disk, net/dev one for each interface */
 #define MAX_KEYS 5
@@ -227,22 +227,6 @@ static int open_hierarchies(struct cb_metrics *m, struct cb_err *err)
     return any ? 0 : cb_err_set(err, ENOENT, "no cgroup hierarchy is mounted");
 }
 
-/* Each network namespace has a net/dev of its own: its inode tells them apart, and needs none of
- * the rights that /proc/<pid>/ns/net does. */
-static uint64_t inode_of(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) < 0 ? 0 : st.st_ino;
-}
-
-static uint64_t find_host_net(int root_fd)
-{
-    cb_auto_close int fd = openat(root_fd, "proc/1/net/dev", O_RDONLY | O_CLOEXEC);
-
-    return fd < 0 ? 0 : inode_of(fd);
-}
-
 int cb_metrics_open(int root_fd, size_t max_fds, struct cb_metrics **ret_metrics,
                     struct cb_err *err)
 {
@@ -259,7 +243,7 @@ int cb_metrics_open(int root_fd, size_t max_fds, struct cb_metrics **ret_metrics
         (void)cb_metrics_close(m);
         return r;
     }
-    m->host_net = find_host_net(root_fd);
+    m->host_net = cb_netdev_host(root_fd);
     *ret_metrics = m;
     return 0;
 }
@@ -349,37 +333,29 @@ static void read_file(struct cb_metrics *m, struct cb_metrics_target *target, si
         keep(m, &opened, &target->fds[i]);
 }
 
-/* The first process in the cgroup, in the first hierarchy that has it; 0: none. */
-static unsigned long find_pid(struct cb_metrics *m, const struct cb_metrics_target *target)
+static bool is_same_hierarchy(const struct file *a, const struct file *b)
 {
-    for (size_t i = 0; i < N_FILES; i++) {
-        char path[PATH_MAX];
-        int n = snprintf(path, sizeof(path), "%s/cgroup.procs", target->path);
-        cb_auto_close int fd = -1;
-        if (m->dirs[i] < 0 || n < 0 || (size_t)n >= sizeof(path))
-            continue;
-        fd = openat(m->dirs[i], path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || read_text(m, fd) < 0)
-            continue;
-        return strtoul(m->text, NULL, 10);
-    }
-    return 0;
+    return a && a->v1 == b->v1 && (!a->v1 || strcmp(a->controller, b->controller) == 0);
 }
 
-/* net/dev of the container's own namespace; -1: none (yet: a container starts in the host's). */
+/* net/dev of the container's own network, by the first hierarchy that has its processes; -1: none.
+ */
 static int open_net(struct cb_metrics *m, const struct cb_metrics_target *target)
 {
-    unsigned long pid = find_pid(m, target);
-    cb_auto_close int fd = -1;
-    char path[64];
+    const struct file *last = NULL; /* those of a hierarchy follow each other */
+    bool any = false;
+    int fd = -1;
 
-    if (pid == 0 || m->host_net == 0)
+    if (m->host_net == 0)
         return -1;
-    (void)snprintf(path, sizeof(path), "proc/%lu/net/dev", pid);
-    fd = openat(m->root_fd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || inode_of(fd) == m->host_net)
-        return -1;
-    return cb_take_fd(fd);
+    for (size_t i = 0; i < N_FILES && fd < 0 && !any; i++) {
+        if (m->dirs[i] < 0)
+            continue;
+        if (!is_same_hierarchy(last, &files[i]))
+            fd = cb_netdev_open(m->root_fd, m->host_net, m->dirs[i], target->path, &any);
+        last = &files[i];
+    }
+    return fd;
 }
 
 static void read_net(struct cb_metrics *m, struct cb_metrics_target *target, uint64_t *values)

@@ -3,7 +3,7 @@
  * metrics.h - what else a container uses: CPU, memory, disk, network, processes, pressure.
  *
  * Source   the cgroup's files in every hierarchy that is mounted (a v1 controller where it is, else
- *          v2), and /proc/<pid>/net/dev of a process in it. The names and units are the same
+ *          v2), and /proc/<pid>/net/dev of a process in it (netdev.h). The names and units are the same
  *          whichever hierarchy a value comes from; the table in metrics.c tells the file of each.
  * Values   counters are deltas since the last read of the target, gauges are the value now;
  *          CB_STAT_ABSENT where the machine does not have it or it could not be read. A counter

@@ -172,6 +172,25 @@ static void the_network_counts_from_the_first_read(void **state)
     assert_int_equal(values[CB_METRIC_NET_TX_PACKETS], 0);
 }
 
+/* The cgroup itself has no process: they are below it. */
+static void the_network_is_found_in_a_cgroup_below(void **state)
+{
+    static const char *const paths[] = {
+        "/machine.slice/"
+        "libpod-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.scope",
+        "/lxc.payload.web",
+    };
+    cb_auto_close int fd = open_fixture("nested");
+    uint64_t values[CB_METRIC_COUNT];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        read_once(fd, paths[i], 100, values);
+        assert_int_equal(values[CB_METRIC_NET_RX_BYTES], 0); /* none since the first read */
+        assert_int_equal(values[CB_METRIC_NET_TX_PACKETS], 0);
+    }
+}
+
 /* ---- made-up cgroups ---- */
 
 static int setup(void **state)
@@ -401,6 +420,7 @@ int main(void)
         cmocka_unit_test(both_versions_fill_the_same_columns),
         cmocka_unit_test(the_budget_of_descriptors_changes_nothing_but_their_number),
         cmocka_unit_test(the_network_counts_from_the_first_read),
+        cmocka_unit_test(the_network_is_found_in_a_cgroup_below),
         cmocka_unit_test_setup_teardown(counters_are_deltas_and_gauges_are_not, setup,
                                         fake_root_teardown),
         cmocka_unit_test_setup_teardown(a_new_cgroup_counts_from_its_beginning, setup,
