@@ -266,8 +266,19 @@ size_t cb_metrics_n_fds(const struct cb_metrics *metrics)
 
 /* ---- one cgroup ---- */
 
-/* The whole file into m->text; a seq file gives only some lines in one read. */
+/* A cgroup's file into m->text: the kernel makes it in one piece. */
 static int read_text(struct cb_metrics *m, int fd)
+{
+    ssize_t n = pread(fd, m->text, TEXT_MAX - 1, 0);
+
+    if (n < 0)
+        return -errno;
+    m->text[n] = '\0';
+    return 0;
+}
+
+/* The same of net/dev: a read gives only some of its lines. */
+static int read_lines(struct cb_metrics *m, int fd)
 {
     size_t done = 0;
 
@@ -340,13 +351,14 @@ static bool is_same_hierarchy(const struct file *a, const struct file *b)
 
 /* net/dev of the container's own network, by the first hierarchy that has its processes; -1: none.
  */
-static int open_net(struct cb_metrics *m, const struct cb_metrics_target *target)
+static int open_net(struct cb_metrics *m, const struct cb_metrics_target *target,
+                    const uint64_t *values)
 {
     const struct file *last = NULL; /* those of a hierarchy follow each other */
     bool any = false;
     int fd = -1;
 
-    if (m->host_net == 0)
+    if (m->host_net == 0 || values[CB_METRIC_PIDS] == 0)
         return -1;
     for (size_t i = 0; i < N_FILES && fd < 0 && !any; i++) {
         if (m->dirs[i] < 0)
@@ -360,12 +372,12 @@ static int open_net(struct cb_metrics *m, const struct cb_metrics_target *target
 
 static void read_net(struct cb_metrics *m, struct cb_metrics_target *target, uint64_t *values)
 {
-    cb_auto_close int opened = target->net_fd < 0 ? open_net(m, target) : -1;
+    cb_auto_close int opened = target->net_fd < 0 ? open_net(m, target, values) : -1;
     int fd = opened >= 0 ? opened : target->net_fd;
 
     if (fd < 0)
         return;
-    if (read_text(m, fd) < 0) {
+    if (read_lines(m, fd) < 0) {
         forget(m, &target->net_fd);
         return;
     }

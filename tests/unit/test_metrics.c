@@ -334,6 +334,25 @@ static void the_hosts_network_is_not_a_containers(void **state)
     close_box(&o);
 }
 
+/* It costs much where there are many, at each read. */
+static void a_cgroup_without_processes_is_not_searched_for_a_network(void **state)
+{
+    struct opened o;
+
+    fake_root_put(*state, "proc/1/net/dev", "the host's\n");
+    fake_root_put(*state, BOX "cgroup.procs", "77\n"); /* one that has just come */
+    fake_root_put(*state, "proc/77/net/dev", NET_HEAD "eth0: 9 9 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n");
+    fake_root_put(*state, BOX "pids.current", "0\n");
+    o = open_box(*state, true);
+    cb_metrics_target_read(o.m, o.t, o.values);
+    assert_true(o.values[CB_METRIC_NET_RX_BYTES] == CB_STAT_ABSENT);
+    fake_root_put(*state, BOX "pids.current", "1\n");
+    cb_metrics_target_read(o.m, o.t, o.values);
+    cb_metrics_target_read(o.m, o.t, o.values);
+    assert_int_equal(o.values[CB_METRIC_NET_RX_BYTES], 0);
+    close_box(&o);
+}
+
 static void a_machine_without_cgroups_is_an_error(void **state)
 {
     struct cb_metrics *m = NULL;
@@ -436,6 +455,8 @@ int main(void)
                                         setup, fake_root_teardown),
         cmocka_unit_test_setup_teardown(the_hosts_network_is_not_a_containers, setup,
                                         fake_root_teardown),
+        cmocka_unit_test_setup_teardown(a_cgroup_without_processes_is_not_searched_for_a_network,
+                                        setup, fake_root_teardown),
         cmocka_unit_test_setup_teardown(a_machine_without_cgroups_is_an_error, setup,
                                         fake_root_teardown),
         cmocka_unit_test_setup_teardown(every_failing_call_is_survived, setup, fake_root_teardown),
