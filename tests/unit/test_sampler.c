@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@
 #include "sensor/sampler.h"
 #include "sensor/tick.h"
 #include "tests/support/fake_root.h"
+#include "tests/support/fault.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define BOOT_ID "259b3013-064c-4189-be36-baaba56f75e2"
@@ -1015,6 +1017,35 @@ static void without_descriptors_events_are_given_up_and_then_cpu_time_is_left(vo
     cb_sampler_done(p->sampler, true);
 }
 
+/* The CPU goes when the leader of a group is there and its sibling is not yet. */
+static long take_the_cpu_away(long number, const long args[6])
+{
+    if (number != SYS_perf_event_open || (int)args[3] < 0)
+        return fault_real_syscall(number, args);
+    errno = ENODEV;
+    return -1;
+}
+
+static void who_comes_while_a_cpu_goes_is_counted_soon(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+    size_t row;
+
+    cb_sampler_start(p->sampler);
+    fault_syscall = take_the_cpu_away;
+    row = add_real_target(p);
+    fault_syscall = NULL;
+    f = read_frame(p, false);
+    assert_false(is_counted(f, row));
+    assert_non_null(strstr(f->gaps[f->n_gaps - 1].reason, "not counted"));
+    cb_sampler_done(p->sampler, true);
+    cb_sampler_ask_again(p->sampler);
+    f = read_frame(p, false);
+    assert_true(is_counted(f, row));
+    cb_sampler_done(p->sampler, true);
+}
+
 /* A child in the cgroup runs for @ms of CPU time. */
 static void spin_for(const struct parts *p, int cgroup, unsigned ms)
 {
@@ -1152,6 +1183,7 @@ int main(void)
         TEST(a_target_that_is_gone_has_one_last_row),
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
+        TEST(who_comes_while_a_cpu_goes_is_counted_soon),
         TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
         TEST(metrics_of_short_ticks_are_read_between_them),
         TEST(every_frame_can_be_encoded_and_read_back),
