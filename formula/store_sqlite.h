@@ -17,7 +17,7 @@
 
 /* To change the schema: one more entry, this number, docs/store.md, and a database of the version
  * before in tests/fixtures/store. */
-#define CB_SQL_SCHEMA_VERSION 6
+#define CB_SQL_SCHEMA_VERSION 7
 extern const char *const cb_sql_migrations[CB_SQL_SCHEMA_VERSION];
 
 struct cb_store {

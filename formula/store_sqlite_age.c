@@ -39,10 +39,10 @@ static int hold_for_streams(struct cb_store *store, uint64_t *heard_wall_ns, boo
     *ret_forced = false;
     if (r < 0 || floor_frame == INT64_MAX)
         return r;
-    r = cb_sql_first(
-        store, "see what a stream waits for", err, &stmt,
-        "SELECT heard_wall_ns FROM frames WHERE id > ?1 AND coarse = 0 ORDER BY id LIMIT 1", "i",
-        floor_frame);
+    r = cb_sql_first(store, "see what a stream waits for", err, &stmt,
+                     "SELECT heard_wall_ns FROM frames WHERE id > ?1 AND +coarse = 0"
+                     " ORDER BY id LIMIT 1", /* as in cb_store_stream_frames() */
+                     "i", floor_frame);
     if (r <= 0)
         return r;
     untaken = cb_sql_u64(stmt, 0);

@@ -216,13 +216,15 @@ int cb_store_stream_floor(struct cb_store *store, int64_t *ret_frame, struct cb_
 
 /* ---- frames ---- */
 
+/* "+coarse" keeps SQLite from looking all frames of full resolution up by frames_age, and sorting
+ * them, at every commit. */
 int cb_store_stream_frames(struct cb_store *store, int64_t after, unsigned limit,
                            cb_store_each_stream_frame *each, void *context, struct cb_err *err)
 {
     cb_auto_reset sqlite3_stmt *stmt = NULL;
     int r = cb_sql_first(store, "read frames", err, &stmt,
                          "SELECT id, start, boot, seq, t0_ns, t1_ns, wall_ns, result, machine"
-                         " FROM frames WHERE id > ?1 AND coarse = 0 ORDER BY id LIMIT ?2",
+                         " FROM frames WHERE id > ?1 AND +coarse = 0 ORDER BY id LIMIT ?2",
                          "iu", after, (uint64_t)limit);
 
     while (r > 0) {

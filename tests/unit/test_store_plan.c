@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_store_plan.c - what is asked at every commit, or at the start, must not walk the history:
+ * SQLite's own word on how it looks the rows up. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formula/store_sqlite.h"
+#include "formula/store_stream.h"
+#include "tests/support/store_fixture.h"
+
+static int ignore_frame(void *context, const struct cb_store_frame *frame, struct cb_err *err)
+{
+    (void)context;
+    (void)frame;
+    (void)err;
+    return 0;
+}
+
+static int ignore_stream_frame(void *context, int64_t machine, const struct cb_store_frame *frame,
+                               struct cb_err *err)
+{
+    (void)context;
+    (void)machine;
+    (void)frame;
+    (void)err;
+    return 0;
+}
+
+/* The plan of the one statement of the connection that begins with @begin, in one line. */
+static void plan_of(struct cb_store *store, const char *begin, char *ret_plan, size_t size)
+{
+    const char *sql = NULL;
+    char explain[2048];
+    sqlite3_stmt *stmt = NULL;
+
+    for (size_t i = 0; i < store->n_statements; i++)
+        if (strncmp(store->statements[i].sql, begin, strlen(begin)) == 0) {
+            assert_null(sql);
+            sql = store->statements[i].sql;
+        }
+    assert_non_null(sql);
+    (void)snprintf(explain, sizeof(explain), "EXPLAIN QUERY PLAN %s", sql);
+    assert_int_equal(sqlite3_prepare_v2(store->db, explain, -1, &stmt, NULL), SQLITE_OK);
+    ret_plan[0] = '\0';
+    while (sqlite3_step(stmt) == SQLITE_ROW) {
+        size_t n = strlen(ret_plan);
+
+        (void)snprintf(ret_plan + n, size - n, "%s%s", n ? "; " : "",
+                       (const char *)sqlite3_column_text(stmt, 3));
+    }
+    assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
+}
+
+static void assert_plan(struct cb_store *store, const char *begin, const char *want)
+{
+    char plan[1024];
+
+    plan_of(store, begin, plan, sizeof(plan));
+    assert_string_equal(plan, want);
+}
+
+static void a_stream_reads_frames_by_id(void **state)
+{
+    struct store_fixture *f = *state;
+
+    assert_int_equal(cb_store_stream_frames(f->store, 0, 10, ignore_stream_frame, NULL, NULL), 0);
+    assert_plan(f->store, "SELECT id, start, boot, seq",
+                "SEARCH frames USING INTEGER PRIMARY KEY (rowid>?)");
+}
+
+static void retention_sees_by_id_what_a_stream_waits_for(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_stream at;
+
+    assert_int_equal(cb_store_stream_open(f->store, "other", &at, NULL), 0);
+    assert_int_equal(cb_store_forget(f->store, 1, 10, NULL), 0);
+    assert_plan(f->store, "SELECT heard_wall_ns FROM frames",
+                "SEARCH frames USING INTEGER PRIMARY KEY (rowid>?)");
+}
+
+/* Not by id alone: of a machine that is gone the others' frames since then would be read. */
+static void totals_read_the_frames_of_one_machine_by_id(void **state)
+{
+    struct store_fixture *f = *state;
+
+    assert_int_equal(cb_store_frames_after(f->store, 1, 0, ignore_frame, NULL, NULL), 0);
+    assert_plan(f->store, "SELECT id, start, boot, seq",
+                "SEARCH frames USING INDEX frames_machine (machine=? AND rowid>?)");
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, store_fixture_setup, store_fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_stream_reads_frames_by_id),
+        TEST(retention_sees_by_id_what_a_stream_waits_for),
+        TEST(totals_read_the_frames_of_one_machine_by_id),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
