@@ -37,6 +37,7 @@ struct cb_stream {
     pthread_t thread;
     struct cb_fold_callbacks callbacks;
     int64_t read;   /* frames up to it are added */
+    unsigned added; /* by the last reading */
     int64_t stored; /* as of the last mark */
     size_t n_sources, capacity;
     struct source *sources;
@@ -207,6 +208,7 @@ static int add_frame(void *context, int64_t machine, const struct cb_store_frame
     source->added_ns = cb_clock_boot_ns();
     source->moved = true;
     stream->read = frame->id;
+    stream->added++;
     return is_full(stream);
 }
 
@@ -244,19 +246,21 @@ static int resume(struct cb_stream *stream, struct cb_err *err)
     return 0;
 }
 
-/* Read on: 1 when there may be more, 0 when there is not. */
+/* Read on: 1 when there may be more, 0 when there is not. Only who has read to the end knows that a
+ * machine is silent: on a busy server every reading brings something of others. */
 static int gather(struct cb_stream *stream, struct cb_err *err)
 {
-    int64_t before = stream->read;
-    int r = is_full(stream) ? 0
-                            : cb_store_stream_frames(stream->store, stream->read, FRAMES_AT_ONCE,
-                                                     add_frame, stream, err);
+    int r = 0;
 
-    if (r >= 0 && stream->read == before)
+    stream->added = 0;
+    if (!is_full(stream))
+        r = cb_store_stream_frames(stream->store, stream->read, FRAMES_AT_ONCE, add_frame, stream,
+                                   err);
+    if (r == 0 && stream->added < FRAMES_AT_ONCE && !is_full(stream))
         r = flush_silent(stream, err);
     if (r < 0)
         return r;
-    return stream->read != before;
+    return stream->added > 0;
 }
 
 /* ---- from a batch to the other store ---- */

@@ -23,7 +23,7 @@
 #include "tests/support/store_fixture.h"
 
 #define SECOND UINT64_C(1000000000)
-#define ROWS_MAX 4000
+#define ROWS_MAX 40000
 
 /* Another store: a row a key. */
 static struct {
@@ -40,6 +40,8 @@ static struct {
         uint64_t uj;
     } rows[ROWS_MAX];
     unsigned changed; /* a key came with another figure */
+    struct store_fixture *busy; /* whenever a row of "two" is made, its next frames are there */
+    uint64_t next;
 } other = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static int other_open(const void *config, void **ret_state, struct cb_err *err)
@@ -50,11 +52,20 @@ static int other_open(const void *config, void **ret_state, struct cb_err *err)
     return 0;
 }
 
+static uint64_t put_frames(struct store_fixture *f, const char *machine, uint64_t first,
+                           uint64_t last);
+
 static void other_pack(void *state, const struct cb_stream_bin *bin, struct cb_batch *batch)
 {
     uint64_t uj = 0;
 
     (void)state;
+    (void)pthread_mutex_lock(&other.mutex);
+    if (other.busy && strcmp(bin->machine, "two") == 0) {
+        (void)put_frames(other.busy, "two", other.next, other.next + 10);
+        other.next += 10;
+    }
+    (void)pthread_mutex_unlock(&other.mutex);
     for (size_t d = 0; d < bin->n_domains; d++)
         uj += bin->domains[d].energy_uj;
     cb_batch_printf(batch, "%s %" PRId64 " %u %" PRIu64 "\n", bin->machine, bin->wall_ns,
@@ -261,6 +272,29 @@ static void two_machines_come_whole_and_the_last_row_when_it_is_silent(void **st
     stop_stream(stream, &notify);
 }
 
+static void be_busy(struct store_fixture *f, uint64_t next)
+{
+    (void)pthread_mutex_lock(&other.mutex);
+    other.busy = f;
+    other.next = next;
+    (void)pthread_mutex_unlock(&other.mutex);
+}
+
+static void the_last_row_of_a_silent_machine_comes_while_others_are_busy(void **state)
+{
+    struct store_fixture *f = *state;
+    uint64_t one = put_frames(f, "one", 0, 15);
+    struct cb_notify notify;
+    struct cb_stream *stream;
+
+    (void)put_frames(f, "two", 0, 15);
+    be_busy(f, 15); /* every reading brings something from now on */
+    stream = start_stream(f, &notify);
+    until_taken("one", one);
+    be_busy(NULL, 0);
+    stop_stream(stream, &notify);
+}
+
 static void an_outage_is_waited_for_over_restarts(void **state)
 {
     struct store_fixture *f = *state;
@@ -412,6 +446,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, store_fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(two_machines_come_whole_and_the_last_row_when_it_is_silent),
+        TEST(the_last_row_of_a_silent_machine_comes_while_others_are_busy),
         TEST(an_outage_is_waited_for_over_restarts),
         TEST(a_kill_after_the_other_store_took_the_rows_repeats_them_as_they_were),
         TEST(what_is_refused_for_good_is_kept_aside_with_the_reason),
