@@ -9,6 +9,20 @@
 
 #define FRAME_COLUMNS "id, start, boot, seq, t0_ns, t1_ns, wall_ns, result"
 
+/* The machine's counts are the sums over its starts: they grow by what this frame says beyond what
+ * its start has said before. Starts are many and stay for ever, so nothing is summed up anew. */
+static int count_lost(struct cb_store *store, const struct cb_store_frame *frame,
+                      struct cb_err *err)
+{
+    return cb_sql_run(store, "count lost frames", err,
+                      "UPDATE machines SET lost_frames = machines.lost_frames"
+                      " + max(0, ?2 - s.lost_frames), missed_ticks = machines.missed_ticks"
+                      " + max(0, ?3 - s.missed_ticks) FROM starts s"
+                      " WHERE s.id = ?1 AND machines.id = s.machine"
+                      " AND (?2 > s.lost_frames OR ?3 > s.missed_ticks)",
+                      "iuu", frame->start, frame->lost_frames, frame->missed_ticks);
+}
+
 int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *frame,
                        uint64_t heard_wall_ns, int64_t *ret_id, struct cb_err *err)
 {
@@ -24,18 +38,14 @@ int cb_store_put_frame(struct cb_store *store, const struct cb_store_frame *fram
         return cb_err_set(err, ENOENT, "store: no boot %lld", (long long)frame->boot);
     if (r > 0 && ret_id)
         *ret_id = sqlite3_last_insert_rowid(store->db);
-    if (r > 0)
+    if (r > 0 && (frame->lost_frames > 0 || frame->missed_ticks > 0))
+        r = count_lost(store, frame, err);
+    if (r >= 0)
         r = cb_sql_run(store, "move a start on", err,
                        "UPDATE starts SET last_seq = max(last_seq, ?2),"
                        " lost_frames = max(lost_frames, ?3), missed_ticks = max(missed_ticks, ?4)"
                        " WHERE id = ?1",
                        "iuuu", frame->start, frame->seq, frame->lost_frames, frame->missed_ticks);
-    if (r > 0 && (frame->lost_frames > 0 || frame->missed_ticks > 0))
-        r = cb_sql_run(store, "count lost frames", err,
-                       "UPDATE machines SET (lost_frames, missed_ticks) = (SELECT sum(lost_frames),"
-                       " sum(missed_ticks) FROM starts WHERE machine = machines.id)"
-                       " WHERE id = (SELECT machine FROM starts WHERE id = ?1)",
-                       "i", frame->start);
     if (r > 0)
         r = cb_sql_run(store, "move a boot on", err,
                        "UPDATE boots SET last_wall_ns = iif(?2 >= last_t1_ns, ?3, last_wall_ns),"

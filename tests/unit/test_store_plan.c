@@ -97,6 +97,46 @@ static void totals_read_the_frames_of_one_machine_by_id(void **state)
                 "SEARCH frames USING INDEX frames_machine (machine=? AND rowid>?)");
 }
 
+/* Steps of SQLite's machine for one more frame of a start that has lost some. */
+static int steps_of_a_frame(struct cb_store *store, const struct cb_store_start *start,
+                            uint64_t seq)
+{
+    const struct cb_store_frame frame = {.start = start->id,
+                                         .boot = start->boot,
+                                         .seq = seq,
+                                         .t0_ns = seq,
+                                         .t1_ns = seq + 1,
+                                         .result = "",
+                                         .lost_frames = 1,
+                                         .missed_ticks = seq};
+    int steps = 0;
+
+    for (size_t i = 0; i < store->n_statements; i++)
+        (void)sqlite3_stmt_status(store->statements[i].stmt, SQLITE_STMTSTATUS_VM_STEP, 1);
+    assert_int_equal(cb_store_put_frame(store, &frame, 1, NULL, NULL), 0);
+    for (size_t i = 0; i < store->n_statements; i++)
+        steps += sqlite3_stmt_status(store->statements[i].stmt, SQLITE_STMTSTATUS_VM_STEP, 1);
+    return steps;
+}
+
+static void a_frame_costs_the_same_whatever_starts_were_before(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_start other;
+    char start_id[CB_START_ID_SIZE];
+    int before;
+
+    (void)steps_of_a_frame(f->store, &start, 1);
+    before = steps_of_a_frame(f->store, &start, 2);
+    for (unsigned i = 0; i < 100; i++) {
+        (void)snprintf(start_id, sizeof(start_id), "%u", i);
+        assert_int_equal(
+            cb_store_start(f->store, start.machine, FIXTURE_BOOT, start_id, 1, &other, NULL), 0);
+    }
+    assert_int_equal(steps_of_a_frame(f->store, &start, 3), before);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, store_fixture_setup, store_fixture_teardown)
@@ -104,6 +144,7 @@ int main(void)
         TEST(a_stream_reads_frames_by_id),
         TEST(retention_sees_by_id_what_a_stream_waits_for),
         TEST(totals_read_the_frames_of_one_machine_by_id),
+        TEST(a_frame_costs_the_same_whatever_starts_were_before),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -221,6 +221,48 @@ static void the_time_that_no_frame_covers_is_told(void **state)
     cb_result_clear(&result);
 }
 
+static int put_lossy(struct cb_store *store, const struct cb_store_start *start, uint64_t seq,
+                     uint64_t lost_frames, uint64_t missed_ticks)
+{
+    const struct cb_store_frame frame = {.start = start->id,
+                                         .boot = start->boot,
+                                         .seq = seq,
+                                         .t0_ns = seq,
+                                         .t1_ns = seq + 1,
+                                         .result = "",
+                                         .lost_frames = lost_frames,
+                                         .missed_ticks = missed_ticks};
+
+    return cb_store_put_frame(store, &frame, 1, NULL, NULL);
+}
+
+/* Each start counts from 0; a frame that comes late says less than one before it. */
+static void losses_of_every_start_are_counted_once(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start one = store_fixture_start(f->store);
+    struct cb_store_start two;
+    struct cb_store_machine machine;
+
+    assert_int_equal(put_lossy(f->store, &one, 1, 0, 2), 0);
+    assert_int_equal(put_lossy(f->store, &one, 2, 3, 2), 0);
+    assert_int_equal(put_lossy(f->store, &one, 2, 4, 4), -EEXIST); /* it is there */
+    assert_int_equal(cb_store_start(f->store, one.machine, FIXTURE_BOOT, "other", 1, &two, NULL),
+                     0);
+    assert_int_equal(put_lossy(f->store, &two, 1, 5, 0), 0);
+    f->store = cb_store_close(f->store);
+    f->store = open_again(f, CB_STORE_OWNER);
+    assert_int_equal(put_lossy(f->store, &one, 4, 3, 7), 0);
+    assert_int_equal(put_lossy(f->store, &one, 3, 1, 1), 0);
+    assert_int_equal(put_lossy(f->store, &two, 2, 6, 1), 0);
+    assert_int_equal(cb_store_begin(f->store, NULL), 0);
+    assert_int_equal(put_lossy(f->store, &two, 3, 60, 10), 0);
+    cb_store_rollback(f->store);
+    assert_int_equal(cb_store_find_machine(f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(machine.lost_frames, 3 + 6);
+    assert_int_equal(machine.missed_ticks, 7 + 1);
+}
+
 static void a_transaction_is_all_or_nothing(void **state)
 {
     struct store_fixture *f = *state;
@@ -599,6 +641,7 @@ int main(void)
         TEST(refuses_the_database_of_another_program),
         TEST(a_frame_is_stored_once_even_over_a_restart),
         TEST(the_time_that_no_frame_covers_is_told),
+        TEST(losses_of_every_start_are_counted_once),
         TEST(a_transaction_is_all_or_nothing),
         TEST(finds_the_frames_of_an_interval_half_open),
         TEST(a_placeholder_never_replaces_a_text),
