@@ -56,7 +56,7 @@ struct cb_link_client_options {
     const char *start_id;
     const char *version;
     uint64_t heartbeat_ns; /* 0: 2 s. A link silent for three of them is made anew, with
-                              back-off (0.2 s doubling to 10 s) and jitter */
+                              back-off (0.2 s doubling to one of them) and jitter */
 };
 
 int cb_link_client_open(const struct cb_link_client_options *options,

@@ -19,8 +19,10 @@
 
 #define HEARTBEAT_NS (2 * CB_NS_PER_S)
 #define SILENT_HEARTBEATS 3
+/* Doubles up to a heartbeat, and has a jitter of +-50 %: the last of many sensors is back 3 s after
+ * its server. A handshake costs the server 1.5 ms of CPU time (measured, CURVE): 1000 sensors that
+ * come back are 1.5 s of one CPU within these 3 s, 1000 that it turns away are 0.75 CPUs for good. */
 #define BACKOFF_FIRST_NS (CB_NS_PER_S / 5)
-#define BACKOFF_MAX_NS (10 * CB_NS_PER_S)
 #define QUEUE_MESSAGES 4096
 #define MONITORED                                                                                  \
     (ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |            \
@@ -153,16 +155,14 @@ static int open_socket(struct cb_link_client *client, struct cb_err *err)
 /* Give this connection up; the next attempt comes after the back-off. */
 static void give_up(struct cb_link_client *client, uint64_t now)
 {
-    uint64_t half = client->backoff_ns / 2;
-
+    if (client->backoff_ns > client->heartbeat_ns)
+        client->backoff_ns = client->heartbeat_ns;
     close_socket(client);
     if (client->welcomed)
         client->outage_ns = now;
     client->welcomed = false;
-    client->retry_ns = now + half + next_random(client) % client->backoff_ns;
+    client->retry_ns = now + client->backoff_ns / 2 + next_random(client) % client->backoff_ns;
     client->backoff_ns *= 2;
-    if (client->backoff_ns > BACKOFF_MAX_NS)
-        client->backoff_ns = BACKOFF_MAX_NS;
 }
 
 static int copy_text(char *to, size_t size, const char *text, const char *what, struct cb_err *err)

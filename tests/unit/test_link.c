@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_link.c - lib/link: both ends over loopback, a stranger, rubbish, and restarts. One thread
  * polls both ends by turns. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -365,6 +367,40 @@ static void a_server_that_restarts_at_once_is_no_outage(void **state)
 }
 
 /* The server lives but its loop stands still: nothing answers, no connection is closed. */
+/* A server that is away for long is asked about every heartbeat: doubling up to more, ten attempts
+ * take longer than 20 s. */
+static void however_long_an_outage_takes_the_server_is_asked_at_every_heartbeat(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
+    socklen_t size = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    uint64_t end = cb_clock_boot_ns() + 10000 * MS;
+    struct cb_link_client *client;
+    char endpoint[64];
+    int attempts = 0;
+
+    (void)state;
+    assert_int_equal(bind(listener, (const struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    heartbeat_ns = 300 * MS;
+    client = client_with(endpoint, NULL, NULL);
+    while (attempts < 10 && cb_clock_boot_ns() < end) {
+        struct cb_link_event event;
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+        assert_int_equal(cb_link_client_poll(client, 10 * MS, -1, &event, NULL), 0);
+        if (fd >= 0) {
+            attempts++;
+            (void)close(fd);
+        }
+    }
+    assert_int_equal(attempts, 10);
+    client = cb_link_client_close(client);
+    (void)close(listener);
+}
+
 static void a_half_open_link_is_noticed_and_made_anew(void **state)
 {
     struct cb_link_server *server = server_at("tcp://127.0.0.1:0", true);
@@ -970,6 +1006,7 @@ int main(void)
         TEST_SHORT(a_key_taken_off_the_list_falls_silent),
         TEST_SHORT(a_restarted_server_is_greeted_again_with_a_new_epoch),
         TEST(a_server_that_restarts_at_once_is_no_outage),
+        TEST(however_long_an_outage_takes_the_server_is_asked_at_every_heartbeat),
         TEST_SHORT(a_half_open_link_is_noticed_and_made_anew),
         TEST(a_refused_sensor_asks_again_later),
         TEST(rubbish_is_counted_and_harmless),
