@@ -261,6 +261,22 @@ static int text_of(sqlite3_stmt *stmt, int r, char *ret_text, size_t size, const
     return 0;
 }
 
+int cb_store_texts(struct cb_store *store, int64_t boot, uint64_t *ret_changes, struct cb_err *err)
+{
+    cb_auto_reset sqlite3_stmt *stmt = NULL;
+    int r = cb_sql_first(store, "see whether texts changed", err, &stmt,
+                         "SELECT m.texts FROM boots b JOIN machines m ON m.id = b.machine"
+                         " WHERE b.id = ?1",
+                         "i", boot);
+
+    if (r == 0)
+        return cb_err_set(err, ENOENT, "store: no boot %lld", (long long)boot);
+    if (r < 0)
+        return r;
+    *ret_changes = cb_sql_u64(stmt, 0);
+    return 0;
+}
+
 int cb_store_machine_name(struct cb_store *store, int64_t machine, char ret_name[CB_NAME_SIZE],
                           struct cb_err *err)
 {

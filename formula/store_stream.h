@@ -61,6 +61,9 @@ typedef int cb_store_each_stream_frame(void *context, int64_t machine,
 int cb_store_stream_frames(struct cb_store *store, int64_t after, unsigned limit,
                            cb_store_each_stream_frame *each, void *context,
                            struct cb_err *err) cb_must_check;
+/* How often the text of a target that had one became another, on the machine of @boot; -ENOENT. */
+int cb_store_texts(struct cb_store *store, int64_t boot, uint64_t *ret_changes,
+                   struct cb_err *err) cb_must_check;
 /* A machine's name, and a boot's id. */
 int cb_store_machine_name(struct cb_store *store, int64_t machine, char ret_name[CB_NAME_SIZE],
                           struct cb_err *err) cb_must_check;

@@ -64,6 +64,13 @@ static int text_of(void *context, struct cb_store_target *target, struct cb_err 
     return cb_store_target(stream->store, target->start, target->target, target, err);
 }
 
+static int texts_of(void *context, int64_t boot, uint64_t *ret_changes, struct cb_err *err)
+{
+    struct cb_stream *stream = context;
+
+    return cb_store_texts(stream->store, boot, ret_changes, err);
+}
+
 static int boot_of(void *context, int64_t boot, char ret_id[CB_BOOT_ID_SIZE], struct cb_err *err)
 {
     struct cb_stream *stream = context;
@@ -502,7 +509,7 @@ int cb_stream_start(const struct cb_stream_options *options, struct cb_stream **
     set_default(&stream->o.retry_min_ns, RETRY_MIN_NS);
     set_default(&stream->o.retry_max_ns, RETRY_MAX_NS);
     stream->callbacks = (struct cb_fold_callbacks){
-        .context = stream, .text = text_of, .boot_id = boot_of, .close = pack};
+        .context = stream, .text = text_of, .texts = texts_of, .boot_id = boot_of, .close = pack};
     stream->read = -1;
     r = options->ops->open(options->config, &stream->state, err);
     if (r == 0)

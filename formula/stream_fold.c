@@ -13,6 +13,16 @@ struct piece {
     uint64_t lo, hi, length;
 };
 
+#define KNOWN_SPARE 64 /* targets with their texts beyond twice those of the last bin */
+
+/* A target of a sensor start with its text. */
+struct known {
+    struct cb_stream_target target;
+    uint64_t hash; /* of its identity */
+    uint64_t bin;  /* the last one it was in, */
+    size_t at;     /* there under this number */
+};
+
 struct cb_fold {
     char machine[CB_NAME_SIZE];
     uint64_t resolution_ns;
@@ -31,10 +41,15 @@ struct cb_fold {
     struct cb_stream_bin bin;
     size_t domain_capacity, target_capacity, share_rows;
     struct cb_stream_domain *domains;
-    struct cb_stream_target **targets; /* target_capacity of them, NULL until first used */
+    struct cb_stream_target **targets; /* those of `known` */
     struct cb_stream_share *shares;    /* share_rows * bin.stride */
-    struct cb_map by_target;           /* (start, target) to index */
     struct cb_map by_identity;         /* hash of the identity to index */
+    /* over all bins */
+    uint64_t n_bins;
+    uint64_t texts; /* as they were told at the last bin's begin */
+    size_t n_known, known_capacity;
+    struct known **known;
+    struct cb_map by_target; /* (start, target) to index in `known` */
 };
 
 static int no_memory(struct cb_err *err)
@@ -61,16 +76,23 @@ int cb_fold_new(const char *machine, uint64_t resolution_ns, const struct cb_fol
     return 0;
 }
 
+static void forget_targets(struct cb_fold *fold)
+{
+    for (size_t i = 0; i < fold->n_known; i++)
+        free(fold->known[i]);
+    fold->n_known = 0;
+    cb_map_clear(&fold->by_target);
+}
+
 struct cb_fold *cb_fold_free(struct cb_fold *fold)
 {
     if (!fold)
         return NULL;
-    for (size_t i = 0; i < fold->target_capacity; i++)
-        free(fold->targets[i]);
+    forget_targets(fold);
+    free(fold->known);
     free(fold->targets);
     free(fold->domains);
     free(fold->shares);
-    cb_map_clear(&fold->by_target);
     cb_map_clear(&fold->by_identity);
     free(fold);
     return NULL;
@@ -149,8 +171,6 @@ static int grow_targets(struct cb_fold *fold)
 
     if (!targets)
         return -ENOMEM;
-    for (size_t i = fold->target_capacity; i < n; i++)
-        targets[i] = NULL;
     fold->targets = targets;
     fold->target_capacity = n;
     return 0;
@@ -169,10 +189,10 @@ static int grow_shares(struct cb_fold *fold)
     return 0;
 }
 
-/* Room for target number @i, empty. */
-static int clear_target(struct cb_fold *fold, size_t i)
+/* The next target of the bin, empty. */
+static int add_target(struct cb_fold *fold, struct cb_stream_target *target)
 {
-    struct cb_stream_target *target;
+    size_t i = fold->bin.n_targets;
 
     if (i == fold->target_capacity && grow_targets(fold) < 0)
         return -ENOMEM;
@@ -180,16 +200,13 @@ static int clear_target(struct cb_fold *fold, size_t i)
         return -ENOMEM;
     if (i == fold->share_rows && grow_shares(fold) < 0)
         return -ENOMEM;
-    if (!fold->targets[i])
-        fold->targets[i] = malloc(sizeof(*fold->targets[i]));
-    target = fold->targets[i];
-    if (!target)
-        return -ENOMEM;
     memset(&fold->shares[i * fold->bin.stride], 0, fold->bin.stride * sizeof(*fold->shares));
     target->cpu_ns = CB_STAT_ABSENT;
     target->has_metrics = false;
     for (size_t m = 0; m < CB_STREAM_METRICS; m++)
         target->metrics[m] = CB_STAT_ABSENT;
+    fold->targets[i] = target;
+    fold->bin.n_targets++;
     return 0;
 }
 
@@ -218,37 +235,83 @@ static bool find_identity(const struct cb_fold *fold, const char *identity, uint
     return i < fold->bin.n_targets;
 }
 
+static int read_text(struct cb_fold *fold, struct known *known, int64_t start, uint32_t id,
+                     struct cb_err *err)
+{
+    struct cb_store_target *text = &known->target.text;
+    int r;
+
+    *text = (struct cb_store_target){.start = start, .target = id};
+    r = fold->callbacks->text(fold->callbacks->context, text, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    cb_store_target_identity(text, known->target.identity);
+    known->hash = hash_of(known->target.identity);
+    return 0;
+}
+
+static int new_known(struct cb_fold *fold, uint64_t key, struct known **ret_known,
+                     struct cb_err *err)
+{
+    struct known *known;
+
+    if (fold->n_known == fold->known_capacity) {
+        size_t n = fold->known_capacity ? 2 * fold->known_capacity : 16;
+        struct known **moved = realloc(fold->known, n * sizeof(struct known *));
+
+        if (!moved)
+            return no_memory(err);
+        fold->known = moved;
+        fold->known_capacity = n;
+    }
+    known = malloc(sizeof(*known));
+    if (!known || cb_map_put(&fold->by_target, key, fold->n_known) < 0) {
+        free(known);
+        return no_memory(err);
+    }
+    known->bin = 0;
+    fold->known[fold->n_known++] = *ret_known = known;
+    return 0;
+}
+
+/* What has no text yet is asked for again in each bin. */
+static int find_known(struct cb_fold *fold, int64_t start, uint32_t id, struct known **ret_known,
+                      struct cb_err *err)
+{
+    uint64_t key = cb_map_target_key(start, id);
+    uint64_t i;
+    int r;
+
+    if (cb_map_get(&fold->by_target, key, &i)) {
+        *ret_known = fold->known[i];
+        if ((*ret_known)->target.text.known || (*ret_known)->bin == fold->n_bins)
+            return 0;
+    } else {
+        r = new_known(fold, key, ret_known, err);
+        if (r < 0)
+            return r;
+    }
+    return read_text(fold, *ret_known, start, id, err);
+}
+
 static int find_target(struct cb_fold *fold, int64_t start, uint32_t id, size_t *ret_index,
                        struct cb_err *err)
 {
-    uint64_t key = cb_map_target_key(start, id);
-    struct cb_stream_target *target;
-    uint64_t known;
-    uint64_t hash;
-    size_t i = fold->bin.n_targets;
-    int r;
+    struct known *known = NULL;
+    int r = find_known(fold, start, id, &known, err);
 
-    if (cb_map_get(&fold->by_target, key, &known)) {
-        *ret_index = known;
-        return 0;
-    }
-    if (clear_target(fold, i) < 0)
-        return no_memory(err);
-    target = fold->targets[i];
-    target->text = (struct cb_store_target){.start = start, .target = id};
-    r = fold->callbacks->text(fold->callbacks->context, &target->text, err);
-    if (r < 0 && r != -ENOENT)
+    if (r < 0)
         return r;
-    cb_store_target_identity(&target->text, target->identity);
-    hash = hash_of(target->identity);
-    if (!find_identity(fold, target->identity, hash, &i)) {
-        i = fold->bin.n_targets++;
-        if (cb_map_put(&fold->by_identity, hash, i) < 0)
-            return no_memory(err);
+    if (known->bin != fold->n_bins) {
+        if (!find_identity(fold, known->target.identity, known->hash, &known->at)) {
+            known->at = fold->bin.n_targets;
+            if (add_target(fold, &known->target) < 0 ||
+                cb_map_put(&fold->by_identity, known->hash, known->at) < 0)
+                return no_memory(err);
+        }
+        known->bin = fold->n_bins;
     }
-    if (cb_map_put(&fold->by_target, key, i) < 0)
-        return no_memory(err);
-    *ret_index = i;
+    *ret_index = known->at;
     return 0;
 }
 
@@ -401,10 +464,18 @@ static int64_t grid(const struct cb_fold *fold, int64_t wall_ns)
 
 /* A time at or below the highest comes again: in the pass that is under way, or in a new one. In a
  * pass time only grows, so (wall_ns, again) comes once. */
-static void open_bin(struct cb_fold *fold, int64_t wall_ns, int64_t frame)
+static int open_bin(struct cb_fold *fold, int64_t wall_ns, int64_t frame, struct cb_err *err)
 {
     const struct cb_fold_mark *mark = &fold->mark;
+    uint64_t texts;
+    int r = fold->callbacks->texts(fold->callbacks->context, mark->boot, &texts, err);
 
+    if (r < 0)
+        return r;
+    if (texts != fold->texts || fold->n_known > 2 * fold->bin.n_targets + KNOWN_SPARE)
+        forget_targets(fold);
+    fold->texts = texts;
+    fold->n_bins++;
     fold->open = true;
     fold->open_frame = frame;
     fold->open_ns = wall_ns;
@@ -417,8 +488,8 @@ static void open_bin(struct cb_fold *fold, int64_t wall_ns, int64_t frame)
     fold->bin.n_domains = fold->bin.n_targets = 0;
     fold->bin.covered_ns = 0;
     fold->bin.machine_cpu_ns = CB_STAT_ABSENT;
-    cb_map_clear(&fold->by_target);
     cb_map_clear(&fold->by_identity);
+    return 0;
 }
 
 /* Behind it the mark says that frames up to @frame are done, and of @part_frame what is before
@@ -490,7 +561,7 @@ static int add_split(struct cb_fold *fold, const struct cb_store_frame *frame,
         if (fold->open && fold->open_ns != at)
             r = close_bin(fold, before, 0, 0, err);
         if (r == 0 && !fold->open)
-            open_bin(fold, at, frame->id);
+            r = open_bin(fold, at, frame->id, err);
         if (r == 0)
             r = add_piece(fold, frame->start, result, from_ns, to_ns, err);
         if (r == 0 && usage && to_ns == result->t1_ns)

@@ -7,6 +7,7 @@
  * later frame again. Times of bins are BOOTTIME plus an anchor, which is the frames' own
  * REALTIME - BOOTTIME until that moves by more than CB_FOLD_STEP_NS: a clock that is stepped closes
  * the bin, one that is slewed does not.
+ * Texts are kept from one bin to the next: a bin has those of its begin, or of when its target came.
  * A frame longer than CB_FOLD_PIECES_MAX bins is not split: it goes into the bin of its end.
  * After an error the fold is of no use any more.
  */
@@ -36,6 +37,8 @@ struct cb_fold_mark {
 struct cb_fold_callbacks {
     void *context;
     int (*text)(void *context, struct cb_store_target *target, struct cb_err *err); /* or -ENOENT */
+    /* Grows whenever a text that was known changes, for the machine of @boot. */
+    int (*texts)(void *context, int64_t boot, uint64_t *ret_changes, struct cb_err *err);
     int (*boot_id)(void *context, int64_t boot, char ret_id[CB_BOOT_ID_SIZE], struct cb_err *err);
     int (*close)(void *context, const struct cb_stream_bin *bin, struct cb_err *err);
 };

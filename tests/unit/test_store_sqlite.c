@@ -14,6 +14,7 @@
 #include <zlib.h>
 
 #include "formula/recap.h"
+#include "formula/store_stream.h"
 #include "lib/err.h"
 #include "tests/support/store_fixture.h"
 
@@ -363,6 +364,33 @@ static void a_placeholder_never_replaces_a_text(void **state)
     assert_int_equal(cb_store_target(f->store, start.id, 10, &found, NULL), -ENOENT);
 }
 
+static uint64_t texts_of(struct cb_store *store, int64_t boot)
+{
+    uint64_t changes = UINT64_MAX;
+
+    assert_int_equal(cb_store_texts(store, boot, &changes, NULL), 0);
+    return changes;
+}
+
+static void a_text_that_becomes_another_is_told(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_target target = {.start = start.id, .target = 3};
+
+    (void)store_fixture_start(f->store); /* the same texts again */
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    target.known = true;
+    (void)snprintf(target.name, sizeof(target.name), "gamma"); /* its first text */
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    assert_int_equal(texts_of(f->store, start.boot), 0);
+    (void)snprintf(target.name, sizeof(target.name), "delta");
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    assert_int_equal(texts_of(f->store, start.boot), 1);
+    assert_int_equal(cb_store_put_target(f->store, &target, NULL, NULL), 0);
+    assert_int_equal(texts_of(f->store, start.boot), 1);
+}
+
 static void forgets_old_frames_and_keeps_how_far_it_was(void **state)
 {
     struct store_fixture *f = *state;
@@ -645,6 +673,7 @@ int main(void)
         TEST(a_transaction_is_all_or_nothing),
         TEST(finds_the_frames_of_an_interval_half_open),
         TEST(a_placeholder_never_replaces_a_text),
+        TEST(a_text_that_becomes_another_is_told),
         TEST(forgets_old_frames_and_keeps_how_far_it_was),
         TEST(the_end_of_a_test_is_told_once_and_may_be_repeated),
         TEST(a_recap_is_queued_once_for_each_sink),

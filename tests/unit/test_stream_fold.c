@@ -36,6 +36,11 @@ struct table {
     struct cb_fold *fold;
     unsigned repeats; /* keys that came again */
     bool same_container;
+    unsigned asked; /* for a text */
+    bool unknown;   /* texts have not come */
+    uint64_t changes;
+    char name[32]; /* of every target; in the last row that was closed: */
+    char closed_name[32];
 };
 
 static int text_of(void *context, struct cb_store_target *target, struct cb_err *err)
@@ -43,9 +48,21 @@ static int text_of(void *context, struct cb_store_target *target, struct cb_err 
     struct table *table = context;
 
     (void)err;
-    target->known = true;
+    table->asked++;
+    target->known = !table->unknown;
     (void)snprintf(target->container_id, sizeof(target->container_id), "container%u",
                    table->same_container ? 1 : target->target);
+    (void)snprintf(target->name, sizeof(target->name), "%s", table->name);
+    return 0;
+}
+
+static int texts_of(void *context, int64_t boot, uint64_t *ret_changes, struct cb_err *err)
+{
+    const struct table *table = context;
+
+    (void)boot;
+    (void)err;
+    *ret_changes = table->changes;
     return 0;
 }
 
@@ -102,6 +119,9 @@ static int close_bin(void *context, const struct cb_stream_bin *bin, struct cb_e
         if (target->has_metrics)
             row.pids[which] += target->metrics[CB_SCHEMA_PIDS - CB_STREAM_METRIC_FIRST];
     }
+    if (bin->n_targets)
+        (void)snprintf(table->closed_name, sizeof(table->closed_name), "%.31s",
+                       bin->targets[0]->text.name);
     *row_of(table, bin) = row;
     return 0;
 }
@@ -181,8 +201,11 @@ static struct cb_fold *new_fold(struct table *table, uint64_t resolution_ns,
 {
     struct cb_fold *fold = NULL;
 
-    *callbacks = (struct cb_fold_callbacks){
-        .context = table, .text = text_of, .boot_id = boot_of, .close = close_bin};
+    *callbacks = (struct cb_fold_callbacks){.context = table,
+                                            .text = text_of,
+                                            .texts = texts_of,
+                                            .boot_id = boot_of,
+                                            .close = close_bin};
     assert_int_equal(cb_fold_new("node1", resolution_ns, table->mark.frame ? &table->mark : NULL,
                                  callbacks, &fold, NULL),
                      0);
@@ -380,6 +403,68 @@ static void what_a_container_used_goes_into_the_row_of_its_frame_end(void **stat
     free_frames(frames);
 }
 
+/* One whole row of each second; asks: how often a text is asked for meanwhile. */
+static unsigned asks_of_a_row(struct table *table, struct cb_fold *fold, struct frames *frames,
+                              int64_t start)
+{
+    uint64_t begin = (frames->n + 1) * SECOND;
+    unsigned before = table->asked;
+    uint64_t seed = 4;
+    size_t i = frames->n;
+
+    add_frame(frames, &seed, 1, begin, begin + SECOND, FIXTURE_WALL_OFFSET);
+    frames->at[i].start = start;
+    assert_int_equal(cb_fold_add(fold, &frames->at[i], &frames->results[i], NULL, NULL, NULL), 0);
+    assert_int_equal(table->n, frames->n);
+    return table->asked - before;
+}
+
+static void a_text_is_asked_for_once_until_one_changes(void **state)
+{
+    struct frames *frames = calloc(1, sizeof(*frames));
+    struct table *table = new_table();
+    struct cb_fold_callbacks callbacks;
+    struct cb_fold *fold = new_fold(table, SECOND, &callbacks);
+
+    (void)state;
+    assert_non_null(frames);
+    table->unknown = true;
+    assert_int_equal(asks_of_a_row(table, fold, frames, 1), TARGETS);
+    (void)snprintf(table->name, sizeof(table->name), "late");
+    table->unknown = false;
+    assert_int_equal(asks_of_a_row(table, fold, frames, 1), TARGETS);
+    assert_string_equal(table->closed_name, "late");
+    assert_int_equal(asks_of_a_row(table, fold, frames, 1), 0);
+    (void)snprintf(table->name, sizeof(table->name), "renamed");
+    table->changes++;
+    assert_int_equal(asks_of_a_row(table, fold, frames, 1), TARGETS);
+    assert_string_equal(table->closed_name, "renamed");
+    assert_int_equal(asks_of_a_row(table, fold, frames, 2), TARGETS); /* another sensor start */
+    assert_int_equal(asks_of_a_row(table, fold, frames, 1), 0);
+    assert_sums(table, &frames->sum);
+    (void)cb_fold_free(fold);
+    free(table);
+    free_frames(frames);
+}
+
+static void texts_of_targets_that_are_gone_are_not_kept_for_ever(void **state)
+{
+    struct frames *frames = calloc(1, sizeof(*frames));
+    struct table *table = new_table();
+    struct cb_fold_callbacks callbacks;
+    struct cb_fold *fold = new_fold(table, SECOND, &callbacks);
+
+    (void)state;
+    assert_non_null(frames);
+    for (int64_t start = 1; start < 200; start++)
+        (void)asks_of_a_row(table, fold, frames, start);
+    assert_int_equal(asks_of_a_row(table, fold, frames, 1), TARGETS);
+    assert_sums(table, &frames->sum);
+    (void)cb_fold_free(fold);
+    free(table);
+    free_frames(frames);
+}
+
 static void a_night_asleep_is_one_row(void **state)
 {
     struct frames *frames = calloc(1, sizeof(*frames));
@@ -425,6 +510,8 @@ int main(void)
         cmocka_unit_test(a_steady_run_has_one_row_a_second_and_the_last_one_waits),
         cmocka_unit_test(a_container_that_was_started_again_is_one_row),
         cmocka_unit_test(what_a_container_used_goes_into_the_row_of_its_frame_end),
+        cmocka_unit_test(a_text_is_asked_for_once_until_one_changes),
+        cmocka_unit_test(texts_of_targets_that_are_gone_are_not_kept_for_ever),
         cmocka_unit_test(a_night_asleep_is_one_row),
         cmocka_unit_test(absurd_times_do_no_harm),
     };
