@@ -8,7 +8,9 @@
  *           between cb_store_begin() and cb_store_commit(); every other writing call is a
  *           transaction of its own. Writing the same frame, test or recap twice changes nothing.
  * Times     *_ns BOOTTIME of the machine, *_wall_ns REALTIME; sums in microjoules.
- * Threads   One object is used by one thread at a time; each thread opens its own.
+ * Threads   One object is used by one thread at a time; each thread opens its own. Within a process
+ *           they write in turn, the owner first (store_gate.h): it waits for one transaction of
+ *           another at most.
  * Errors    -ENOENT no such row or no such file, -EBUSY the database stayed locked, -ENOSPC disk
  *           full, -EROFS/-EACCES not writable, -EPROTONOSUPPORT written by a newer cbformula,
  *           -EBADMSG damaged, -EEXIST in conflict with what is there, -EIO anything else.

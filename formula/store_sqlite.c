@@ -7,10 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formula/store_gate.h"
+#include "lib/clock.h"
 #include "lib/err.h"
 
 #define APPLICATION_ID 0x43425754 /* "CBWT" */
 #define BUSY_MS 5000
+/* So many pages in the write-ahead log are copied to the database, by whom others do not wait for;
+ * by the others only when there is nobody else. */
+#define WAL_PAGES 1000
+#define WAL_PAGES_FIRST 4000
 
 static int errno_of(int code)
 {
@@ -44,6 +50,43 @@ int cb_sql_error(const struct cb_store *store, const char *what, struct cb_err *
     int code = sqlite3_extended_errcode(store->db);
 
     return cb_err_set(err, errno_of(code), "store: cannot %s: %s", what, sqlite3_errmsg(store->db));
+}
+
+/* ---- taking turns ---- */
+
+static int enter(struct cb_store *store, struct cb_err *err)
+{
+    int r = 0;
+
+    if (store->gate && !store->inside)
+        r = cb_gate_pass(store->gate, store->first, BUSY_MS * (CB_NS_PER_S / 1000), err);
+    store->inside = store->gate && r == 0;
+    return r;
+}
+
+static void leave(struct cb_store *store)
+{
+    if (store->inside)
+        cb_gate_leave(store->gate);
+    store->inside = false;
+}
+
+static int note_wal_pages(void *context, sqlite3 *db, const char *name, int pages)
+{
+    struct cb_store *store = context;
+
+    (void)db;
+    (void)name;
+    store->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+/* Instead of SQLite's own way, which copies before the commit returns, on whatever thread. */
+static void settle_wal(struct cb_store *store)
+{
+    if (store->wal_pages >= (store->first ? WAL_PAGES_FIRST : WAL_PAGES))
+        (void)sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    store->wal_pages = 0;
 }
 
 /* ---- statements ---- */
@@ -138,15 +181,24 @@ int cb_sql_run(struct cb_store *store, const char *what, struct cb_err *err, con
                const char *format, ...)
 {
     cb_auto_reset sqlite3_stmt *stmt = NULL;
+    bool alone = sqlite3_get_autocommit(store->db) && !store->inside;
     va_list ap;
-    int r;
+    int r = alone ? enter(store, err) : 0;
 
+    if (r < 0)
+        return r;
     va_start(ap, format);
     r = first(store, what, err, &stmt, sql, format, ap);
     va_end(ap);
     while (r > 0)
         r = cb_sql_next(store, what, err, stmt);
-    return r < 0 ? r : sqlite3_changes(store->db);
+    if (r == 0)
+        r = sqlite3_changes(store->db);
+    if (alone) {
+        leave(store);
+        settle_wal(store);
+    }
+    return r;
 }
 
 void cb_sql_text(sqlite3_stmt *stmt, int column, char *ret_text, size_t size)
@@ -160,8 +212,13 @@ void cb_sql_text(sqlite3_stmt *stmt, int column, char *ret_text, size_t size)
 
 int cb_store_begin(struct cb_store *store, struct cb_err *err)
 {
-    int r = cb_sql_run(store, "begin a transaction", err, "BEGIN IMMEDIATE", "");
+    int r = enter(store, err);
 
+    if (r < 0)
+        return r;
+    r = cb_sql_run(store, "begin a transaction", err, "BEGIN IMMEDIATE", "");
+    if (r < 0)
+        leave(store);
     return r < 0 ? r : 0;
 }
 
@@ -169,7 +226,11 @@ int cb_store_commit(struct cb_store *store, struct cb_err *err)
 {
     int r = cb_sql_run(store, "commit", err, "COMMIT", "");
 
-    return r < 0 ? r : 0;
+    if (r < 0)
+        return r;
+    leave(store);
+    settle_wal(store);
+    return 0;
 }
 
 void cb_store_rollback(struct cb_store *store)
@@ -177,6 +238,7 @@ void cb_store_rollback(struct cb_store *store)
     /* Some failures (disk full) have rolled back already. */
     if (!sqlite3_get_autocommit(store->db))
         (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    leave(store);
 }
 
 int cb_sql_begin_mine(struct cb_store *store, bool *ret_mine, struct cb_err *err)
@@ -278,7 +340,11 @@ static int open_connection(struct cb_store *store, const char *path, enum cb_sto
         return cb_sql_error(store, "open it", err);
     (void)sqlite3_extended_result_codes(store->db, 1);
     (void)sqlite3_busy_timeout(store->db, BUSY_MS);
+    (void)sqlite3_wal_hook(store->db, note_wal_pages, store);
+    store->first = mode == CB_STORE_OWNER;
     r = check_version(store, &version, err);
+    if (r == 0 && mode != CB_STORE_READ)
+        r = cb_gate_open(path, &store->gate, err);
     if (r == 0)
         r = run_text(store, "set it up",
                      "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
@@ -319,6 +385,7 @@ struct cb_store *cb_store_close(struct cb_store *store)
     for (size_t i = 0; i < store->n_statements; i++)
         (void)sqlite3_finalize(store->statements[i].stmt);
     (void)sqlite3_close(store->db);
+    (void)cb_gate_close(store->gate);
     free(store);
     return NULL;
 }

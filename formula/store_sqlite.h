@@ -20,8 +20,14 @@
 #define CB_SQL_SCHEMA_VERSION 7
 extern const char *const cb_sql_migrations[CB_SQL_SCHEMA_VERSION];
 
+struct cb_gate;
+
 struct cb_store {
     sqlite3 *db;
+    struct cb_gate *gate; /* NULL: only reads */
+    bool first;           /* at the gate */
+    bool inside;          /* passed it */
+    int wal_pages;        /* after the last commit, until they are looked at */
     size_t n_statements;
     struct {
         const char *sql;
