@@ -9,6 +9,9 @@ watch.py rate FILE SECONDS NAME|all [BUT...]
                                         how many seconds of frames were stored in a second while NAME
                                         caught up with at least SECONDS: from the end of its last
                                         stall to a lag below 1.5 s; the median of all but BUT
+watch.py fleet FILE [BUT...]            the same for all but BUT together after an outage of cbformula:
+                                        from the last poll before it answers again until the last of
+                                        them lags less than 1.5 s; the seconds are those of the mean
 """
 import json
 import sys
@@ -100,6 +103,31 @@ def rate(path, least, name, *but):
     return 0
 
 
+def fleet(path, *but):
+    have = read(path)
+    silent = [at for at, _, _ in have.pop("-", [])]
+    if not silent:
+        print("cbformula was never away")
+        return 1
+    back = min((at for rows in have.values() for at, _, _ in rows if at > silent[0]), default=0)
+    begin = max((at for at in silent if at < back), default=silent[-1])
+    seconds, end = [], []
+    for name in have.keys() - {*but}:
+        rows = have[name]
+        before = max((t1 for at, _, t1 in rows if at < begin), default=None)
+        good = next(((at, t1) for at, _, t1 in rows if at > begin and at - t1 < 1.5), None)
+        if before is None or good is None:
+            print("not caught up:", name)
+            return 1
+        seconds.append(good[1] - before)
+        end.append((good[0], name))
+    took, last = max(end)
+    mean = sum(seconds) / len(seconds)
+    took -= begin
+    print(f"{mean / took:.1f} ({mean:.1f} s of frames of {len(end)} sensors in {took:.2f} s, {last} was the last)")
+    return 0
+
+
 if __name__ == "__main__":
     what, rest = sys.argv[1], sys.argv[2:]
     if what == "caught-up":
@@ -108,4 +136,4 @@ if __name__ == "__main__":
         record(*rest)
     if what == "lag":
         sys.exit(lag(rest[0], rest[1:]))
-    sys.exit(rate(*rest))
+    sys.exit(fleet(*rest) if what == "fleet" else rate(*rest))
