@@ -39,7 +39,7 @@ static struct {
         unsigned again;
         uint64_t uj;
     } rows[ROWS_MAX];
-    unsigned changed; /* a key came with another figure */
+    unsigned changed;           /* a key came with another figure */
     struct store_fixture *busy; /* whenever a row of "two" is made, its next frames are there */
     uint64_t next;
 } other = {.mutex = PTHREAD_MUTEX_INITIALIZER};
