@@ -152,10 +152,11 @@ stores_done() {
     awk 'index($1, "cb_stream_waiting_frames{") == 1 { n++; s += $2 } END { print n, s }')" = "2 0" ]
 }
 
-# I NAME: every name has its own, or two would claim one boot
+# NAME: every name has its own, or two would claim one boot; wherever it runs, or it would have two
 seed_of() {
-  local n=${2##*[!0-9]}
-  echo $((SEED * 1000 + ${n:-$((900 + $1))}))
+  local n=${1##*[!0-9]} sum
+  read -r sum _ < <(cksum <<<"$1")
+  echo $((SEED * 1000 + ${n:-$((100 + sum % 900))}))
 }
 run_sensor() { # I NAME [more options]
   local i=$1 name=$2 where=$HUB:9770
@@ -164,7 +165,7 @@ run_sensor() { # I NAME [more options]
   exec ip netns exec "s$i" env LD_PRELOAD="$TOOLS/clockstep.so" CLOCKSTEP="$T/clock/$name" \
     "$BIN/cbsensor" --name "$name" --state-dir "$T/state/$name" --formula "tcp://$where" \
     --formula-key "$T/store/formula/formula.pub" --tick 100ms \
-    --synthetic "seed=$(seed_of "$i" "$name"),containers=$CONTAINERS,ledger=$T/ledger/$name.ledger" "$@"
+    --synthetic "seed=$(seed_of "$name"),containers=$CONTAINERS,ledger=$T/ledger/$name.ledger" "$@"
 }
 run_relay() { # I
   exec ip netns exec "s$1" "$TOP/tests/torture/bad_wire.py" 9770 $HUB 9770 "$SEED" "$T/log/relay.counts"
