@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "formula/recap.h"
 #include "formula/store.h"
@@ -17,44 +18,97 @@
 #define LOG_EVERY_NS (60 * CB_NS_PER_S)
 /* A test whose end is never covered gets a recap of what there is after a day. */
 #define STALE_NS (UINT64_C(24) * 3600 * CB_NS_PER_S)
+/* So long a test whose recap could not be made is left alone, and so many at a time. */
+#define PUT_OFF_NS (300 * CB_NS_PER_S)
+#define PUT_OFF_MAX 64
 
 struct cb_keeper {
     struct cb_keeper_options o;
     struct cb_store *store;
     pthread_t thread;
     uint64_t aged_ns;
-    struct cb_log_limit log;
+    struct put_off {
+        char id[CB_TEST_ID_SIZE]; /* "": a free place */
+        uint64_t until_ns;
+    } put_off[PUT_OFF_MAX]; /* tests whose recap could not be made */
+    struct cb_log_limit store_log, recap_log, age_log;
 };
 
-static int finish_one(struct cb_keeper *keeper, struct cb_err *err)
+/* ---- recaps ---- */
+
+static bool is_put_off(const struct cb_keeper *keeper, const char *id, uint64_t now_ns)
 {
-    uint64_t now = cb_clock_wall_ns();
-    char id[CB_TEST_ID_SIZE];
+    for (size_t i = 0; i < PUT_OFF_MAX; i++)
+        if (strcmp(keeper->put_off[i].id, id) == 0)
+            return keeper->put_off[i].until_ns > now_ns;
+    return false;
+}
+
+/* Where all places are taken, the one that is due first makes room: it is tried again earlier. */
+static void put_off(struct cb_keeper *keeper, const char *id, uint64_t now_ns)
+{
+    struct put_off *place = &keeper->put_off[0];
+
+    for (size_t i = 0; i < PUT_OFF_MAX; i++) {
+        struct put_off *one = &keeper->put_off[i];
+
+        if (strcmp(one->id, id) == 0) {
+            place = one;
+            break;
+        }
+        if (one->until_ns < place->until_ns)
+            place = one;
+    }
+    place->until_ns = now_ns + PUT_OFF_NS;
+    memcpy(place->id, id, sizeof(place->id));
+}
+
+/* What is wrong with the store, not with one test. */
+static bool is_of_the_store(int r)
+{
+    return r == -EBUSY || r == -ENOSPC || r == -EROFS || r == -EACCES;
+}
+
+/* What concerns the test alone is logged here and is 0: the next one is to have its turn. */
+static int finish_one(struct cb_keeper *keeper, const char *id, struct cb_err *err)
+{
     struct cb_store_test test;
-    int r = cb_store_next_ripe_test(keeper->store, now > STALE_NS ? now - STALE_NS : 0, id, err);
+    int r = cb_store_test(keeper->store, id, &test, err);
 
     if (r == 0)
-        r = cb_store_test(keeper->store, id, &test, err);
-    if (r == 0)
         r = cb_recap_finish(keeper->store, &test, keeper->o.sinks, keeper->o.n_sinks, err);
+    if (r == 0) {
+        cb_notify_bump(keeper->o.notify);
+    } else if (!is_of_the_store(r)) {
+        cb_log_limited(&keeper->recap_log, LOG_EVERY_NS, CB_LOG_ERR,
+                       "the recap of test %s cannot be made, trying again in %d s: %s", id,
+                       (int)(PUT_OFF_NS / CB_NS_PER_S), err->text);
+        put_off(keeper, id, cb_clock_boot_ns());
+        r = 0;
+    }
     return r;
 }
 
+/* Every one that is ripe, once. */
 static void finish_tests(struct cb_keeper *keeper)
 {
+    uint64_t wall = cb_clock_wall_ns();
+    uint64_t stale = wall > STALE_NS ? wall - STALE_NS : 0;
+    char id[CB_TEST_ID_SIZE] = "";
     struct cb_err err = {0};
     int r;
 
-    for (;;) {
-        r = finish_one(keeper, &err);
-        if (r < 0)
-            break;
-        cb_notify_bump(keeper->o.notify);
-    }
+    do {
+        r = cb_store_next_ripe_test(keeper->store, stale, id, id, &err);
+        if (r == 0 && !is_put_off(keeper, id, cb_clock_boot_ns()))
+            r = finish_one(keeper, id, &err);
+    } while (r == 0);
     if (r != -ENOENT)
-        cb_log_limited(&keeper->log, LOG_EVERY_NS, CB_LOG_ERR,
-                       "a recap cannot be made, trying again: %s", err.text);
+        cb_log_limited(&keeper->store_log, LOG_EVERY_NS, CB_LOG_ERR,
+                       "recaps cannot be made, trying again: %s", err.text);
 }
+
+/* ---- old frames ---- */
 
 /* What one call left for the next: -errno, or the number of rows it took. */
 static int age_once(struct cb_keeper *keeper, uint64_t wall, struct cb_err *err)
@@ -85,7 +139,7 @@ static void age(struct cb_keeper *keeper)
         return;
     r = age_once(keeper, wall, &err);
     if (r < 0)
-        cb_log_limited(&keeper->log, LOG_EVERY_NS, CB_LOG_WARN,
+        cb_log_limited(&keeper->age_log, LOG_EVERY_NS, CB_LOG_WARN,
                        "old frames cannot be summed up or deleted, trying again: %s", err.text);
     if (r < AT_ONCE)
         keeper->aged_ns = now;

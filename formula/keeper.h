@@ -2,7 +2,8 @@
 /*
  * keeper.h - the thread that keeps the store in order: makes the recaps of tests that are covered
  * (also of those nobody asks for), sums up frames that are older than the retention,
- * and deletes what is older still.
+ * and deletes what is older still. A recap that cannot be made is logged and tried again after five
+ * minutes; the others do not wait for it.
  */
 #ifndef CB_FORMULA_KEEPER_H
 #define CB_FORMULA_KEEPER_H

@@ -9,8 +9,6 @@
 
 #include "lib/err.h"
 
-#define OTHERS_MAX 20000
-
 static const char *const policy_names[] = {"none", "proportional", "equal"};
 
 int cb_idle_parse(const char *text, enum cb_idle_policy *ret_policy)
@@ -111,8 +109,14 @@ int cb_recap_other(struct cb_recap *recap, const struct cb_store_target *target,
             *ret_index = i;
             return 0;
         }
-    if (recap->n_others == OTHERS_MAX)
-        return cb_err_set(err, ENOMEM, "more than %d other containers in one recap", OTHERS_MAX);
+    if (recap->n_others >= CB_RECAP_OTHERS_MAX) {
+        recap->n_lumped++;
+        if (recap->n_others > CB_RECAP_OTHERS_MAX) {
+            *ret_index = CB_RECAP_OTHERS_MAX;
+            return 0;
+        }
+        other = (struct cb_recap_other){.identity = ""};
+    }
     r = grow((void **)&recap->others, recap->n_others, &recap->capacity_others,
              sizeof(*recap->others), err);
     if (r < 0)

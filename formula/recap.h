@@ -18,7 +18,8 @@
  *           energy source's own uncertainty add up linearly from frame to frame, the noise of
  *           the frames in quadrature. A frame cut at a border adds the smaller of its two pieces as
  *           noise: when within the frame the energy was used is not known.
- * Errors    -ENOMEM, -EBADMSG (a stored result is damaged), what the store says.
+ * Damage    A frame whose result cannot be read is passed over: its time counts as not covered.
+ * Errors    -ENOMEM, what the store says.
  */
 #ifndef CB_FORMULA_RECAP_H
 #define CB_FORMULA_RECAP_H
@@ -59,7 +60,9 @@ struct cb_recap_phase {
     struct cb_recap_domain *domains;
 };
 
-/* Another target that used energy during the test; its sum over both phases, package and dram. */
+/* Another target that used energy during the test; its sum over both phases, package and dram. What
+ * is beyond CB_RECAP_OTHERS_MAX of them is one entry more, without identity and name. */
+#define CB_RECAP_OTHERS_MAX 20000
 struct cb_recap_other {
     char identity[CB_STORE_TEXT_SIZE];
     char name[CB_STORE_TEXT_SIZE];
@@ -72,7 +75,9 @@ struct cb_recap {
     size_t n_phases;
     struct cb_recap_phase phases[2];
     size_t n_others, capacity_others;
+    size_t n_lumped; /* targets in the entry without identity */
     struct cb_recap_other *others;
+    size_t n_damaged; /* frames that were passed over */
 };
 
 /* Whose a target of a result is. */
@@ -84,7 +89,7 @@ void cb_recap_clear(struct cb_recap *recap);
 /* All sums become zero; the other targets keep their places. */
 void cb_recap_empty(struct cb_recap *recap);
 
-/* Find or make the entry of a target that is not the test's own. */
+/* Find or make the entry of a target that is not the test's own; each target is asked for once. */
 int cb_recap_other(struct cb_recap *recap, const struct cb_store_target *target, size_t *ret_index,
                    struct cb_err *err) cb_must_check;
 

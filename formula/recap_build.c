@@ -7,6 +7,7 @@
 #include "formula/map.h"
 #include "formula/recap.h"
 #include "lib/err.h"
+#include "lib/log.h"
 
 struct builder {
     struct cb_store *store;
@@ -60,10 +61,18 @@ static int tell_tick(struct builder *b, const struct cb_store_frame *frame, stru
 static int add_frame(void *context, const struct cb_store_frame *frame, struct cb_err *err)
 {
     struct builder *b = context;
-    int r = cb_result_unpack(frame->result, frame->result_size, &b->result, err);
+    struct cb_err why = {0};
+    int r = cb_result_unpack(frame->result, frame->result_size, &b->result, &why);
 
+    b->wall_offset_ns = (int64_t)(frame->wall_ns - frame->t1_ns);
+    b->has_wall = true;
+    if (r == -EBADMSG) { /* waiting does not cure it */
+        b->recap->n_damaged++;
+        cb_log_debug("frame %lld is damaged: %s", (long long)frame->id, why.text);
+        return 0;
+    }
     if (r < 0)
-        return cb_err_prefix(err, r, "frame %lld", (long long)frame->id);
+        return cb_err_set(err, -r, "frame %lld: %s", (long long)frame->id, why.text);
     if (b->result.n_targets > b->row_capacity) {
         size_t *row = realloc(b->row, b->result.n_targets * sizeof(*row));
 
@@ -78,8 +87,6 @@ static int add_frame(void *context, const struct cb_store_frame *frame, struct c
         r = look_up(b, frame->start, b->result.target_ids[i], &b->row[i], err);
     if (r == 0)
         r = cb_recap_add(b->recap, &b->result, b->row, err);
-    b->wall_offset_ns = (int64_t)(frame->wall_ns - frame->t1_ns);
-    b->has_wall = true;
     if (r == 0 && b->each)
         r = tell_tick(b, frame, err);
     return r;
@@ -159,6 +166,10 @@ int cb_recap_finish(struct cb_store *store, const struct cb_store_test *test,
 
     if (r < 0)
         return r;
+    if (recap.n_damaged)
+        cb_log_warn("the recap of test %s does without %zu damaged frames: their time counts as "
+                    "not covered",
+                    test->id, recap.n_damaged);
     json = cb_recap_to_json(&recap);
     if (json)
         text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));

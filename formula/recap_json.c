@@ -95,18 +95,18 @@ static json_t *others_to_json(const struct cb_recap *recap)
 {
     json_t *array = json_array();
     uint64_t rest_uj = 0;
-    size_t n_rest = 0;
+    size_t n_rest = recap->n_lumped;
     bool ok = array != NULL;
 
     for (size_t i = 0; i < recap->n_others && ok; i++) {
         const struct cb_recap_other *other = &recap->others[i];
 
-        if (i < OTHERS_LISTED) {
+        if (i < OTHERS_LISTED && other->identity[0]) {
             ok = json_array_append_new(
                      array, other_to_json(other->name, other->identity, other->dynamic_uj)) == 0;
         } else {
             rest_uj += other->dynamic_uj;
-            n_rest++;
+            n_rest += other->identity[0] != '\0';
         }
     }
     if (ok && n_rest) {

@@ -324,8 +324,9 @@ int cb_store_give_up_test(struct cb_store *store, const char *id, struct cb_err 
 
 /* Ended tests without a recap that a stored frame covers to the end, whose end was told before
  * @stale_wall_ns, or whose machine has sent frames of a later boot since (its sensor sends what it
- * has of the old one first): the id of one of them, -ENOENT when there is none. */
-int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns,
+ * has of the old one first): the first id above @after, -ENOENT when there is none. @ret_id may be
+ * @after. */
+int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns, const char *after,
                             char ret_id[CB_TEST_ID_SIZE], struct cb_err *err) cb_must_check;
 
 /* The end of the last stored frame of a boot; 0 when there is none. */

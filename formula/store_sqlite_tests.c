@@ -130,7 +130,7 @@ int cb_store_give_up_test(struct cb_store *store, const char *id, struct cb_err 
     return r;
 }
 
-int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns,
+int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns, const char *after,
                             char ret_id[CB_TEST_ID_SIZE], struct cb_err *err)
 {
     cb_auto_reset sqlite3_stmt *stmt = NULL;
@@ -140,8 +140,9 @@ int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns,
                          " AND (b.last_t1_ns >= t.end_ns OR t.ended_wall_ns < ?1 OR"
                          " EXISTS (SELECT 1 FROM boots later WHERE later.machine = b.machine"
                          " AND later.id > b.id AND later.last_t1_ns > 0"
-                         " AND later.heard_wall_ns > t.ended_wall_ns)) LIMIT 1",
-                         "u", stale_wall_ns);
+                         " AND later.heard_wall_ns > t.ended_wall_ns))"
+                         " AND t.id > ?2 ORDER BY t.id LIMIT 1",
+                         "ut", stale_wall_ns, after);
 
     if (r == 0)
         return cb_err_set(err, ENOENT, "store: every ended test has its recap");

@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -406,6 +407,49 @@ static void the_keeper_makes_recaps_nobody_asks_for(void **state)
     keeper = cb_keeper_stop(keeper);
 }
 
+/* An ended test that the frames cover, told without HTTP. */
+static void put_ripe_test(struct web *w, const char *id)
+{
+    struct cb_store_test test = {.boot = w->start.boot,
+                                 .begin_ns = 10 * SECOND,
+                                 .end_ns = 11 * SECOND,
+                                 .ended_wall_ns = cb_clock_wall_ns()};
+
+    (void)snprintf(test.id, sizeof(test.id), "%s", id);
+    (void)snprintf(test.container_id, sizeof(test.container_id), FIXTURE_ID_A);
+    assert_int_equal(cb_store_put_test(w->f->store, &test, "[]", NULL), 0);
+    assert_int_equal(cb_store_end_test(w->f->store, &test, NULL), 0);
+}
+
+static void a_recap_that_cannot_be_made_holds_up_no_other(void **state)
+{
+    struct web *w = *state;
+    struct cb_keeper_options options = {.database = w->f->path, .notify = &w->notify};
+    struct cb_keeper *keeper = NULL;
+    cb_auto_free char *document = NULL;
+    sqlite3 *db = NULL;
+    int r = -1;
+
+    assert_int_equal(sqlite3_open(w->f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER never BEFORE INSERT ON recaps WHEN NEW.test = "
+                                  "'1' BEGIN SELECT RAISE(ABORT, 'never'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    (void)sqlite3_close(db);
+    add_frame(w, 11);
+    put_ripe_test(w, "1");
+    put_ripe_test(w, "2");
+    assert_int_equal(cb_keeper_start(&options, &keeper, NULL), 0);
+    for (int i = 0; i < 100 && r < 0; i++) {
+        (void)usleep(20000);
+        r = cb_store_recap(w->f->store, "2", &document, NULL);
+    }
+    assert_int_equal(r, 0);
+    cb_notify_stop(&w->notify);
+    keeper = cb_keeper_stop(keeper);
+}
+
 static void lists_machines_and_their_power(void **state)
 {
     struct web *w = *state;
@@ -763,6 +807,7 @@ int main(void)
         TEST(a_test_can_be_given_up),
         TEST(waiting_for_a_recap_blocks_nobody_and_ends_when_it_is_there),
         TEST(the_keeper_makes_recaps_nobody_asks_for),
+        TEST(a_recap_that_cannot_be_made_holds_up_no_other),
         TEST(lists_machines_and_their_power),
         TEST(power_shares_idle_out_when_asked),
         TEST(tells_what_containers_use),

@@ -14,6 +14,7 @@
 #include "formula/map.h"
 #include "formula/recap.h"
 #include "lib/err.h"
+#include "lib/log.h"
 #include "tests/support/store_fixture.h"
 
 #define N_DOMAINS 4
@@ -375,6 +376,78 @@ static void a_phase_without_frames_says_so(void **state)
     cb_recap_clear(&recap);
 }
 
+static void a_damaged_frame_is_time_that_is_not_covered(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test = test_of(0, 3000);
+    struct cb_store_frame damaged = {.start = start.id,
+                                     .boot = start.boot,
+                                     .seq = 2,
+                                     .t0_ns = 1000,
+                                     .t1_ns = 2000,
+                                     .wall_ns = 2000 + FIXTURE_WALL_OFFSET,
+                                     .result = "no result",
+                                     .result_size = 9};
+    struct cb_result result = {0};
+    struct cb_recap recap;
+    uint64_t seed = 3;
+
+    cb_log_init("test", CB_LOG_ERR, false);
+    test.boot = start.boot;
+    for (uint64_t i = 0; i < 3; i++) {
+        fixture_result(&result, &seed, i * 1000, (i + 1) * 1000, 2, 2);
+        if (i == 1)
+            assert_int_equal(cb_store_put_frame(f->store, &damaged, 1, NULL, NULL), 0);
+        else
+            fixture_put(f->store, &start, i + 1, &result);
+    }
+    assert_int_equal(cb_recap_build(f->store, &test, &recap, NULL), 0);
+    assert_int_equal(recap.n_damaged, 1);
+    assert_int_equal(recap.phases[0].covered_ns, 2000);
+    assert_int_equal(recap.phases[0].n_domains, 2);
+    check_sums(&recap);
+    cb_recap_clear(&recap);
+    cb_result_clear(&result);
+}
+
+/* One tick of so many targets that not each can have its entry. */
+static void others_beyond_the_limit_are_one_entry(void **state)
+{
+    const size_t n = CB_RECAP_OTHERS_MAX + 5;
+    struct cb_store_test test = test_of(0, 1000);
+    struct cb_result result = {0};
+    size_t *whose = calloc(n, sizeof(*whose));
+    struct cb_recap recap;
+    const json_t *others;
+    json_t *json;
+    uint64_t seed = 9;
+
+    (void)state;
+    assert_non_null(whose);
+    fixture_result(&result, &seed, 0, 1000, 2, n);
+    cb_recap_init(&recap, &test);
+    for (size_t i = 0; i < n; i++) {
+        struct cb_store_target target = {.start = 1, .target = (uint32_t)i + 1};
+
+        assert_int_equal(cb_recap_other(&recap, &target, &whose[i], NULL), 0);
+    }
+    assert_int_equal(recap.n_others, CB_RECAP_OTHERS_MAX + 1);
+    assert_int_equal(recap.n_lumped, 5);
+    assert_int_equal(cb_recap_add(&recap, &result, whose, NULL), 0);
+    check_sums(&recap);
+
+    json = cb_recap_to_json(&recap);
+    others = json_object_get(json, "others");
+    assert_int_equal(json_array_size(others), 1001);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(others, 1000), "name")),
+                        "(19005 more)");
+    json_decref(json);
+    cb_recap_clear(&recap);
+    cb_result_clear(&result);
+    free(whose);
+}
+
 static void idle_is_shared_by_the_policy_that_is_asked_for(void **state)
 {
     enum cb_idle_policy policy;
@@ -422,6 +495,8 @@ int main(void)
         cmocka_unit_test(marks_make_phases),
         TEST(is_built_from_the_store_over_a_sensor_restart),
         TEST(a_phase_without_frames_says_so),
+        TEST(a_damaged_frame_is_time_that_is_not_covered),
+        cmocka_unit_test(others_beyond_the_limit_are_one_entry),
         cmocka_unit_test(idle_is_shared_by_the_policy_that_is_asked_for),
         cmocka_unit_test(a_map_keeps_what_was_put),
     };

@@ -480,15 +480,15 @@ static void a_recap_is_queued_once_for_each_sink(void **state)
 
     make_test(f->store, &start, "t1", &test);
     assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, "", id, NULL), -ENOENT);
     fixture_result(&result, &seed, 100, 500, 1, 1);
     fixture_put(f->store, &start, 1, &result);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, "", id, NULL), 0);
     assert_string_equal(id, "t1");
     assert_int_equal(cb_store_test(f->store, "t1", &test, NULL), 0);
     assert_int_equal(cb_recap_finish(f->store, &test, sinks, 1, NULL), 0);
     assert_int_equal(cb_recap_finish(f->store, &test, sinks, 1, NULL), 0);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, "", id, NULL), -ENOENT);
     assert_int_equal(cb_store_queue_length(f->store, "mongodb", &waiting, &aside, NULL), 0);
     assert_int_equal(waiting, 1);
     assert_int_equal(aside, 0);
@@ -552,14 +552,14 @@ static void a_test_of_a_boot_that_is_over_becomes_ripe(void **state)
 
     make_test(f->store, &start, "t1", &test);
     assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, "", id, NULL), -ENOENT);
     assert_int_equal(cb_store_start(f->store, start.machine, "22222222-2222-3333-4444-555555555555",
                                     "later", FIXTURE_WALL_OFFSET, &later, NULL),
                      0);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), -ENOENT);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, "", id, NULL), -ENOENT);
     fixture_result(&result, &seed, 1, 2, 1, 1);
     fixture_put(f->store, &later, 1, &result);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 0, id, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 0, "", id, NULL), 0);
     assert_string_equal(id, "t1");
     cb_result_clear(&result);
 }
@@ -573,8 +573,9 @@ static void a_test_that_is_never_covered_becomes_ripe_when_stale(void **state)
 
     make_test(f->store, &start, "t1", &test);
     assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 77, id, NULL), -ENOENT);
-    assert_int_equal(cb_store_next_ripe_test(f->store, 78, id, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 77, "", id, NULL), -ENOENT);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 78, "", id, NULL), 0);
+    assert_int_equal(cb_store_next_ripe_test(f->store, 78, id, id, NULL), -ENOENT);
 }
 
 static int see_total(void *context, const struct cb_store_total *total)
