@@ -3,11 +3,16 @@
 #include "formula/store_mongodb.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "formula/recap_flat.h"
 #include "lib/err.h"
 #include "lib/frame.h"
+
+#define NAME_MAX_BYTES 235
+#define NAMESPACE_MAX_BYTES 255
+#define HASH_BYTES 17 /* "~" and 16 digits */
 
 /* ---- the document ---- */
 
@@ -54,30 +59,88 @@ static void mongodb_close(void *state)
     (void)cb_mongodb_close(state);
 }
 
-/* Errors about the document itself, which no repetition cures. */
-static bool is_hopeless(const bson_error_t *error)
+/* "$" is not allowed in the name, and neither are more than NAME_MAX_BYTES (FerretDB) nor more than
+ * NAMESPACE_MAX_BYTES with the database's (MongoDB): what is cut gets a hash (FNV-1a). */
+void cb_mongodb_collection(const char *database, const char *machine,
+                           char ret_name[CB_MONGODB_COLLECTION_SIZE])
 {
-    return error->domain == MONGOC_ERROR_BSON || (error->domain == MONGOC_ERROR_COMMAND &&
-                                                  error->code == MONGOC_ERROR_COMMAND_INVALID_ARG);
+    size_t room = NAMESPACE_MAX_BYTES - strlen(database) - 1;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    char name[sizeof("recap") + 3 * CB_NAME_SIZE] = "recap";
+    size_t n = strlen(name);
+
+    for (const char *at = machine; *at; at++) {
+        hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
+        n += (size_t)snprintf(name + n, sizeof(name) - n, *at == '$' ? "%%24" : "%c", *at);
+    }
+    if (room > NAME_MAX_BYTES)
+        room = NAME_MAX_BYTES;
+    if (n > room) {
+        n = room - HASH_BYTES;
+        while ((name[n] & 0xc0) == 0x80) /* never within a character */
+            n--;
+        (void)snprintf(name + n, HASH_BYTES + 1, "~%016" PRIx64, hash);
+    }
+    (void)snprintf(ret_name, CB_MONGODB_COLLECTION_SIZE, "%s", name);
+}
+
+/* The server's answers about a document or the name of its collection. */
+static bool is_of_document(const bson_error_t *error)
+{
+    static const uint32_t codes[] = {
+        2,     /* BadValue */
+        9,     /* FailedToParse */
+        14,    /* TypeMismatch */
+        22,    /* InvalidBSON; also MONGOC_ERROR_COMMAND_INVALID_ARG */
+        52,    /* DollarPrefixedFieldName */
+        57,    /* DottedFieldName */
+        73,    /* InvalidNamespace */
+        121,   /* DocumentValidationFailure */
+        166,   /* CommandNotSupportedOnView */
+        10334, /* BSONObjectTooLarge */
+        11000, /* DuplicateKey, of an index of somebody else's */
+        17280, /* KeyTooLong */
+        17419, /* the document would be too large */
+        17420, /* the same */
+    };
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (error->code == codes[i])
+            return true;
+    return false;
+}
+
+bool cb_mongodb_is_hopeless(const bson_error_t *error)
+{
+    if (error->domain == MONGOC_ERROR_BSON)
+        return true;
+    if (error->domain != MONGOC_ERROR_COMMAND && error->domain != MONGOC_ERROR_SERVER &&
+        error->domain != MONGOC_ERROR_QUERY && error->domain != MONGOC_ERROR_COLLECTION)
+        return false;
+    if (error->code == 11000 && strstr(error->message, " _id_ "))
+        return false; /* somebody else wrote it at the same moment: the next try replaces it */
+    if (strstr(error->message, "cannot use '") || strstr(error->message, "rite concern"))
+        return false; /* BadValue of the URI's w or journal */
+    return is_of_document(error);
 }
 
 static int replace(struct cb_mongodb *mongodb, const char *key, const char *machine,
                    const bson_t *doc, struct cb_err *err)
 {
-    char name[CB_NAME_SIZE + 8];
+    char name[CB_MONGODB_COLLECTION_SIZE];
     mongoc_collection_t *collection;
     bson_error_t error = {0};
     bson_t selector = BSON_INITIALIZER;
     bson_t options = BSON_INITIALIZER;
     int r = 0;
 
-    (void)snprintf(name, sizeof(name), "recap%s", machine);
+    cb_mongodb_collection(mongodb->database, machine, name);
     (void)bson_append_utf8(&selector, "_id", -1, key, -1);
     (void)bson_append_bool(&options, "upsert", -1, true);
     collection = mongoc_client_get_collection(mongodb->client, mongodb->database, name);
     if (!mongoc_collection_replace_one(collection, &selector, doc, &options, NULL, &error))
-        r = cb_err_set(err, is_hopeless(&error) ? EBADMSG : EIO, "cannot write to %s.%s: %.200s",
-                       mongodb->database, name, error.message);
+        r = cb_err_set(err, cb_mongodb_is_hopeless(&error) ? EBADMSG : EIO,
+                       "cannot write to %s.%s: %.200s", mongodb->database, name, error.message);
     mongoc_collection_destroy(collection);
     bson_destroy(&selector);
     bson_destroy(&options);

@@ -6,7 +6,8 @@
  *           TLS are the URI's business and go to the driver as they are. Writes are acknowledged
  *           from the journal, unless the URI says otherwise.
  * Recaps    Collection "recap<machine>", _id the id of the test, members of recap_flat.h; by its
- *           queue (sink.h).
+ *           queue (sink.h). One that the server refuses for what it is is set aside; while the
+ *           server is away, or lets nobody in, all wait.
  * Energy    Collection "energy": one document a row of the stream (stream.h), so one a machine and
  *           second by default, whole microjoules. With the format "powerapi" also collection
  *           "power": PowerAPI's power reports, one for each target, socket and scope.
@@ -43,6 +44,15 @@ struct cb_mongodb *cb_mongodb_close(struct cb_mongodb *mongodb);
  * *@ret. */
 int cb_mongodb_document(const char *key, const json_t *recap, bson_t *ret,
                         struct cb_err *err) cb_must_check;
+
+/* The collection of a machine's recaps: "recap" and its name, with "%24" for "$"; one that is too
+ * long for a collection of @database ends in "~" and a hash. */
+#define CB_MONGODB_COLLECTION_SIZE 256
+void cb_mongodb_collection(const char *database, const char *machine,
+                           char ret_name[CB_MONGODB_COLLECTION_SIZE]);
+
+/* Is the failure one of the document or of its collection's name, which no repetition cures? */
+bool cb_mongodb_is_hopeless(const bson_error_t *error);
 
 /* ---- energy ---- */
 

@@ -364,6 +364,67 @@ static void what_is_no_stored_recap_makes_no_document(void **state)
     }
 }
 
+static void a_machines_name_becomes_one_that_a_collection_may_have(void **state)
+{
+    char machine[CB_NAME_SIZE];
+    char name[CB_MONGODB_COLLECTION_SIZE];
+    char other[CB_MONGODB_COLLECTION_SIZE];
+
+    (void)state;
+    cb_mongodb_collection("cbwatts", "node1", name);
+    assert_string_equal(name, "recapnode1");
+    cb_mongodb_collection("cbwatts", "$a$.b", name);
+    assert_string_equal(name, "recap%24a%24.b");
+    memset(machine, '$', sizeof(machine) - 1);
+    machine[sizeof(machine) - 1] = '\0';
+    cb_mongodb_collection("cbwatts", machine, name);
+    assert_true(strlen(name) <= 235 && !strchr(name, '$'));
+    machine[sizeof(machine) - 2] = 'x';
+    cb_mongodb_collection("cbwatts", machine, other);
+    assert_string_not_equal(name, other);
+    for (size_t i = 0; i + 1 < sizeof(machine); i++)
+        machine[i] = "\xc3\xa9"[i % 2];
+    cb_mongodb_collection("a-database-of-thirty-eight-characters-", machine, name);
+    assert_true(strlen(name) <= 255 - 39);
+    assert_true(bson_utf8_validate(name, strlen(name), false));
+}
+
+/* As the driver reports them: its error API is 1. */
+static void a_refused_document_is_told_from_a_server_that_is_away(void **state)
+{
+    static const struct {
+        uint32_t domain, code;
+        const char *text;
+        bool hopeless;
+    } cases[] = {
+        {MONGOC_ERROR_BSON, MONGOC_ERROR_BSON_INVALID, "corrupt BSON", true},
+        {MONGOC_ERROR_COMMAND, MONGOC_ERROR_COMMAND_INVALID_ARG, "invalid document", true},
+        {MONGOC_ERROR_QUERY, 73, "Invalid collection name specified 'x.recap$a'", true},
+        {MONGOC_ERROR_SERVER, 73, "Invalid namespace", true},
+        {MONGOC_ERROR_COMMAND, 121, "Document failed validation", true},
+        {MONGOC_ERROR_COMMAND, 2, "bad value", true},
+        {MONGOC_ERROR_COMMAND, 10334, "BSONObj size: 17825792 is invalid", true},
+        {MONGOC_ERROR_COMMAND, 11000, "E11000 duplicate key: x.r index: name_1 dup key", true},
+        {MONGOC_ERROR_COMMAND, 11000, "E11000 duplicate key: x.r index: _id_ dup key", false},
+        {MONGOC_ERROR_QUERY, 2, "cannot use 'w' > 1 when a host is not replicated", false},
+        {MONGOC_ERROR_QUERY, 13, "not authorized on x to execute command", false},
+        {MONGOC_ERROR_QUERY, 10107, "not primary", false},
+        {MONGOC_ERROR_CLIENT, MONGOC_ERROR_CLIENT_AUTHENTICATE, "Authentication failed.", false},
+        {MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_SOCKET, "Failed to send", false},
+        {MONGOC_ERROR_SERVER_SELECTION, 13053, "No suitable servers found", false},
+        {MONGOC_ERROR_WRITE_CONCERN, 64, "waiting for replication timed out", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        bson_error_t error;
+
+        bson_set_error(&error, cases[i].domain, cases[i].code, "%s", cases[i].text);
+        if (cb_mongodb_is_hopeless(&error) != cases[i].hopeless)
+            fail_msg("%s", cases[i].text);
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, store_fixture_teardown)
@@ -375,6 +436,8 @@ int main(void)
         TEST(the_document_has_the_listeners_names_and_whole_machine_joules),
         TEST(without_marks_there_is_no_warm_up_in_the_document),
         TEST(what_is_no_stored_recap_makes_no_document),
+        cmocka_unit_test(a_machines_name_becomes_one_that_a_collection_may_have),
+        cmocka_unit_test(a_refused_document_is_told_from_a_server_that_is_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
