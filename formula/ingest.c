@@ -111,7 +111,7 @@ static int greet(struct cb_ingest *ingest, struct machine *machine,
                  const struct cb_link_message *message, uint64_t now_wall_ns, struct cb_err *err)
 {
     struct start *start;
-    int r = cb_ingest_check_key(ingest, machine, message->key, err);
+    int r = cb_ingest_bind_key(ingest, machine, message->key, err);
 
     if (r == 0)
         r = cb_ingest_check_kind(machine, false, now_wall_ns, err);
@@ -139,7 +139,9 @@ static int take_hello(struct cb_ingest *ingest, const struct cb_link_message *me
                "this is no name for a sensor: printable, without blanks");
         return 0;
     }
-    r = cb_ingest_machine(ingest, message->sensor, &machine, &why);
+    r = cb_ingest_check_name(ingest, message->sensor, message->key, &why);
+    if (r == 0)
+        r = cb_ingest_machine(ingest, message->sensor, &machine, &why);
     if (r == 0)
         r = greet(ingest, machine, message, now_wall_ns, &why);
     if (r == -EACCES || r == -EEXIST || r == -EDQUOT) {
@@ -320,10 +322,12 @@ static int take_decoded(struct cb_ingest *ingest, const struct cb_link_message *
     struct cb_err why = {0};
     int r = check_envelope(message, frame, &why);
 
+    if (r == 0 && !cb_ingest_is_local(message))
+        r = cb_ingest_check_name(ingest, frame->sensor, message->key, &why);
     if (r == 0)
         r = cb_ingest_machine(ingest, frame->sensor, &machine, &why);
     if (r == 0 && !cb_ingest_is_local(message))
-        r = cb_ingest_check_key(ingest, machine, message->key, &why);
+        r = cb_ingest_bind_key(ingest, machine, message->key, &why);
     if (r == 0)
         r = cb_ingest_check_kind(machine, cb_ingest_is_local(message), now_wall_ns, &why);
     if (r == 0)

@@ -154,27 +154,33 @@ int cb_ingest_check_kind(struct machine *machine, bool local, uint64_t now_wall_
     return 0;
 }
 
-int cb_ingest_check_key(struct cb_ingest *ingest, struct machine *machine, const char *key,
-                        struct cb_err *err)
+int cb_ingest_check_name(const struct cb_ingest *ingest, const char *name, const char *key,
+                         struct cb_err *err)
 {
-    const struct cb_known_entry *listed;
-    int r;
+    const struct cb_known_entry *by_name;
+    const struct cb_known_entry *by_key;
 
     if (!ingest->o.known)
         return 0;
-    listed = cb_known_by_name(ingest->o.known, machine->name);
-    if (listed && strcmp(listed->key, key) != 0)
-        return cb_err_set(err, EACCES,
-                          "'%.100s' is known with another key: give this sensor a name of its own "
-                          "(--name), or 'cbformula keys revoke' the old key if it is the same one",
-                          machine->name);
-    if (strcmp(machine->key, key) == 0)
+    by_name = cb_known_by_name(ingest->o.known, name);
+    if (by_name && strcmp(by_name->key, key) == 0)
         return 0;
-    if (machine->key[0] && cb_known_by_key(ingest->o.known, machine->key))
-        return cb_err_set(err, EACCES,
-                          "the name '%.100s' belongs to another sensor's key: give this sensor a "
-                          "name of its own (--name), or 'cbformula keys revoke' the old key",
-                          machine->name);
+    by_key = cb_known_by_key(ingest->o.known, key);
+    return cb_err_set(
+        err, EACCES,
+        "this sensor says it is '%.50s', %sits key was added as '%.50s': start it with "
+        "that --name, or 'cbformula keys revoke' the old entries, then 'cbformula keys "
+        "add NAME KEY'",
+        name, by_name ? "a name with another key; " : "", by_key ? by_key->name : "");
+}
+
+int cb_ingest_bind_key(struct cb_ingest *ingest, struct machine *machine, const char *key,
+                       struct cb_err *err)
+{
+    int r;
+
+    if (!ingest->o.known || strcmp(machine->key, key) == 0)
+        return 0;
     r = cb_store_bind_key(ingest->o.store, machine->id, key, err);
     if (r == 0)
         (void)snprintf(machine->key, sizeof(machine->key), "%s", key);

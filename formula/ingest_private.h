@@ -107,9 +107,13 @@ static inline bool cb_ingest_is_local(const struct cb_link_message *message)
 int cb_ingest_check_kind(struct machine *machine, bool local, uint64_t now_wall_ns,
                          struct cb_err *err) cb_must_check;
 
-/* May @key speak as @machine? 0 yes; -EACCES no, with the reason to tell. Binds on first use. */
-int cb_ingest_check_key(struct cb_ingest *ingest, struct machine *machine, const char *key,
-                        struct cb_err *err) cb_must_check;
+/* May @key speak as @name: was it added under it? -EACCES no, with the reason to tell. To be asked
+ * before anything is made for the name. */
+int cb_ingest_check_name(const struct cb_ingest *ingest, const char *name, const char *key,
+                         struct cb_err *err) cb_must_check;
+/* Keep in the store whose key the machine's is. */
+int cb_ingest_bind_key(struct cb_ingest *ingest, struct machine *machine, const char *key,
+                       struct cb_err *err) cb_must_check;
 
 /* ---- ingest_batch.c ---- */
 

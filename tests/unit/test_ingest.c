@@ -624,7 +624,7 @@ static void a_second_key_under_a_name_is_refused_and_a_restart_never_is(void **s
     struct server *s = *state;
 
     with_keys(s);
-    let_in(s, "first", KEY_A);
+    let_in(s, "node1", KEY_A);
     let_in(s, "second", KEY_B);
     say_hello_as(s, KEY_A);
     assert_int_equal(s->welcomes, 1);
@@ -632,7 +632,8 @@ static void a_second_key_under_a_name_is_refused_and_a_restart_never_is(void **s
     say_hello_as(s, KEY_B);
     assert_int_equal(s->welcomes, 1);
     assert_int_equal(s->refusals, 1);
-    assert_non_null(strstr(s->text, "belongs to another"));
+    assert_non_null(strstr(s->text, "'node1', a name with another key"));
+    assert_non_null(strstr(s->text, "'second'"));
     send_frame_as(s, 2, KEY_B);
     assert_int_equal(s->refusals, 2);
     end(s);
@@ -644,7 +645,9 @@ static void a_second_key_under_a_name_is_refused_and_a_restart_never_is(void **s
     commit(s);
     check_stored(s, 1);
     /* The machine was installed anew: its old key is revoked, so the name is free for the new. */
-    assert_int_equal(cb_known_revoke(s->f->root->fd, "first", NULL), 0);
+    assert_int_equal(cb_known_revoke(s->f->root->fd, "node1", NULL), 0);
+    assert_int_equal(cb_known_revoke(s->f->root->fd, "second", NULL), 0);
+    let_in(s, "node1", KEY_B);
     say_hello_as(s, KEY_B);
     assert_int_equal(s->welcomes, 3);
     send_frame_as(s, 2, KEY_B);
@@ -683,6 +686,38 @@ static void a_name_on_the_list_is_for_its_key_only(void **state)
     assert_int_equal(s->refusals, 1);
     say_hello_as(s, KEY_A);
     assert_int_equal(s->welcomes, 1);
+}
+
+static int count_machine(void *context, const struct cb_store_machine *machine)
+{
+    (void)machine;
+    ++*(unsigned *)context;
+    return 0;
+}
+
+static void a_key_speaks_under_the_name_it_was_added_as_only(void **state)
+{
+    struct server *s = *state;
+    unsigned machines = 0;
+
+    with_keys(s);
+    let_in(s, "node2", KEY_B);
+    say_hello_as(s, KEY_B);     /* as node1, a name nobody has */
+    send_frame_as(s, 1, KEY_B); /* nor by a frame alone */
+    assert_int_equal(s->welcomes, 0);
+    assert_int_equal(s->refusals, 2);
+    assert_non_null(strstr(s->text, "'node1'"));
+    assert_non_null(strstr(s->text, "'node2'"));
+    assert_non_null(strstr(s->text, "cbformula keys add NAME KEY"));
+    commit(s);
+    assert_int_equal(cb_store_machines(s->f->store, count_machine, &machines, NULL), 0);
+    assert_int_equal(machines, 0);
+    s->sensor.name = "node2";
+    say_hello_as(s, KEY_B);
+    assert_int_equal(s->welcomes, 1);
+    s->sensor.name = "node3"; /* a frame of another name than its hello's */
+    send_frame_as(s, 1, KEY_B);
+    assert_int_equal(s->refusals, 3);
 }
 
 static void machines_do_not_mix(void **state)
@@ -877,6 +912,7 @@ int main(void)
         TEST(a_target_has_a_placeholder_until_its_text_comes),
         TEST(a_second_key_under_a_name_is_refused_and_a_restart_never_is),
         TEST(a_revoked_key_gets_silence_at_once),
+        TEST(a_key_speaks_under_the_name_it_was_added_as_only),
         TEST(a_name_on_the_list_is_for_its_key_only),
         TEST(machines_do_not_mix),
         TEST(lost_frames_are_the_sensors_word),
