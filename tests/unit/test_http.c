@@ -685,6 +685,52 @@ static void takes_a_recap_as_the_listener_is_told_it(void **state)
     clear(&answer);
 }
 
+struct poster {
+    const struct web *w;
+    pthread_barrier_t *all;
+    char name[16];
+    struct answer answer;
+};
+
+static void *post_at_once(void *context)
+{
+    struct poster *poster = context;
+
+    (void)pthread_barrier_wait(poster->all);
+    poster->answer = post_recap(poster->w, poster->name, "03", "04", "05.5", "09");
+    return NULL;
+}
+
+static void the_same_recap_posted_at_once_is_one_test(void **state)
+{
+    enum { N = 8, ROUNDS = 10 };
+    struct web *w = *state;
+    struct poster posters[N];
+    pthread_barrier_t all;
+    pthread_t threads[N];
+
+    add_old_frames(w);
+    assert_int_equal(pthread_barrier_init(&all, NULL, N), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < N; i++) {
+            posters[i] = (struct poster){.w = w, .all = &all};
+            (void)snprintf(posters[i].name, sizeof(posters[i].name), "same%d", round);
+            assert_int_equal(pthread_create(&threads[i], NULL, post_at_once, &posters[i]), 0);
+        }
+        for (int i = 0; i < N; i++)
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        for (int i = 0; i < N; i++) {
+            if (posters[i].answer.status != 200)
+                fail_msg("%ld: %s", posters[i].answer.status, posters[i].answer.text);
+            assert_string_equal(text_at(&posters[i].answer, "test"),
+                                text_at(&posters[0].answer, "test"));
+        }
+        for (int i = 0; i < N; i++)
+            clear(&posters[i].answer);
+    }
+    (void)pthread_barrier_destroy(&all);
+}
+
 static void posted_times_that_touch_sum_to_the_whole(void **state)
 {
     struct web *w = *state;
@@ -814,6 +860,7 @@ int main(void)
         TEST(the_metrics_are_the_totals),
         TEST(the_metrics_say_what_the_sensor_costs_and_cannot_read),
         TEST(takes_a_recap_as_the_listener_is_told_it),
+        TEST(the_same_recap_posted_at_once_is_one_test),
         TEST(posted_times_that_touch_sum_to_the_whole),
         TEST(a_recap_that_cannot_be_is_refused_with_the_reason),
         TEST(what_is_not_covered_yet_is_kept_for_later),
