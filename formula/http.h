@@ -27,6 +27,7 @@ struct cb_err;
 struct cb_http;
 
 #define CB_HTTP_CONNECTIONS 128
+#define CB_HTTP_ANSWER_MAX (32u << 20)
 
 /* Whose names /metrics uses for what both have. */
 enum cb_metrics_names { CB_METRICS_CBWATTS = 1, CB_METRICS_KEPLER = 2 };

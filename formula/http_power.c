@@ -11,7 +11,6 @@
 
 #define LAST_DEFAULT_S 60
 #define LAST_MAX_S 86400
-#define ANSWER_MAX (32u << 20)
 
 static json_t *number(uint64_t value)
 {
@@ -213,11 +212,11 @@ static int write_tick(struct ticks *ticks, json_t *domains, struct cb_err *err)
         (void)fputc(',', ticks->out);
     if (!tick || json_dumpf(tick, ticks->out, JSON_COMPACT) < 0)
         r = cb_err_set(err, ENOMEM, "out of memory");
-    else if (ftell(ticks->out) > (long)ANSWER_MAX)
+    else if (ftell(ticks->out) > (long)CB_HTTP_ANSWER_MAX)
         r = cb_err_set(err, EINVAL,
                        "the answer is above %u MiB: ask for less time (last=) or for "
                        "one container (container=)",
-                       ANSWER_MAX >> 20);
+                       CB_HTTP_ANSWER_MAX >> 20);
     json_decref(tick);
     return r;
 }

@@ -389,7 +389,8 @@ int cb_http_test_recap(struct cb_http *http, const struct request *request, stru
 /* ---- the list ---- */
 
 struct list {
-    json_t *recaps;
+    FILE *out;
+    size_t n;
     enum cb_idle_policy policy;
     struct cb_err *err;
 };
@@ -401,41 +402,72 @@ static int add_recap(void *context, const char *test_id, const char *document)
     int r = told(document, list->policy, &json, list->err);
 
     (void)test_id;
-    if (r == 0 && json_array_append_new(list->recaps, json) < 0)
+    if (r < 0)
+        return r;
+    if (list->n++)
+        (void)fputc(',', list->out);
+    if (json_dumpf(json, list->out, JSON_COMPACT | JSON_REAL_PRECISION(15)) < 0)
         r = cb_err_set(list->err, ENOMEM, "out of memory");
+    else if (ftell(list->out) > (long)CB_HTTP_ANSWER_MAX)
+        r = cb_err_set(list->err, EINVAL,
+                       "the answer is above %u MiB: ask for fewer recaps (last=), for less time "
+                       "(from=, to=) or for one machine or name",
+                       CB_HTTP_ANSWER_MAX >> 20);
+    json_decref(json);
+    return r;
+}
+
+static int read_list(const struct request *request, struct cb_store_recap_filter *filter,
+                     enum cb_idle_policy *ret_policy, struct cb_err *err)
+{
+    uint64_t last = 0;
+    int r = cb_http_arg_number(request, "last", RECAPS_DEFAULT, RECAPS_MAX, &last, err);
+
+    *filter = (struct cb_store_recap_filter){.machine = cb_http_arg(request, "machine"),
+                                             .name = cb_http_arg(request, "name"),
+                                             .limit = (unsigned)last};
+    if (r == 0)
+        r = cb_http_arg_time(request, "from", 0, &filter->from_wall_ns, err);
+    if (r == 0)
+        r = cb_http_arg_time(request, "to", INT64_MAX, &filter->to_wall_ns, err);
+    return r < 0 ? r : cb_http_arg_idle(request, ret_policy, err);
+}
+
+static int write_list(struct cb_http *http, const struct cb_store_recap_filter *filter,
+                      struct list *list)
+{
+    struct cb_store *store = NULL;
+    int r = cb_http_take_store(http, &store, list->err);
+
+    if (r < 0)
+        return r;
+    (void)fputs("{\"recaps\":[", list->out);
+    r = cb_store_recaps(store, filter, add_recap, list, list->err);
+    (void)fputs("]}", list->out);
+    cb_http_give_store(http, store);
     return r;
 }
 
 int cb_http_recaps(struct cb_http *http, const struct request *request, struct reply *ret_reply,
                    struct cb_err *err)
 {
-    struct list list = {.recaps = json_array(), .policy = CB_IDLE_NONE, .err = err};
-    struct cb_store_recap_filter filter = {.machine = cb_http_arg(request, "machine"),
-                                           .name = cb_http_arg(request, "name")};
-    struct cb_store *store = NULL;
-    uint64_t last;
-    int r = cb_http_arg_number(request, "last", RECAPS_DEFAULT, RECAPS_MAX, &last, err);
+    struct cb_store_recap_filter filter;
+    struct list list = {.err = err};
+    char *text = NULL;
+    size_t size = 0;
+    int r = read_list(request, &filter, &list.policy, err);
 
-    filter.limit = (unsigned)last;
-    if (r == 0)
-        r = cb_http_arg_time(request, "from", 0, &filter.from_wall_ns, err);
-    if (r == 0)
-        r = cb_http_arg_time(request, "to", INT64_MAX, &filter.to_wall_ns, err);
-
-    if (r == 0)
-        r = cb_http_arg_idle(request, &list.policy, err);
-    if (r == 0 && !list.recaps)
+    if (r < 0)
+        return r;
+    list.out = open_memstream(&text, &size);
+    r = list.out ? write_list(http, &filter, &list) : cb_err_set(err, ENOMEM, "out of memory");
+    if (list.out && fclose(list.out) != 0 && r == 0)
         r = cb_err_set(err, ENOMEM, "out of memory");
-    if (r == 0)
-        r = cb_http_take_store(http, &store, err);
-    if (r == 0) {
-        r = cb_store_recaps(store, &filter, add_recap, &list, err);
-        cb_http_give_store(http, store);
-    }
     if (r < 0) {
-        json_decref(list.recaps);
+        free(text);
         return r;
     }
-    return cb_http_reply_json(ret_reply, MHD_HTTP_OK, json_pack("{s:o}", "recaps", list.recaps),
-                              err);
+    *ret_reply = (struct reply){
+        .status = MHD_HTTP_OK, .text = text, .size = size, .type = "application/json"};
+    return 0;
 }

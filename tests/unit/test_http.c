@@ -407,6 +407,40 @@ static void the_keeper_makes_recaps_nobody_asks_for(void **state)
     keeper = cb_keeper_stop(keeper);
 }
 
+/* Recaps of a megabyte. */
+static void put_large_recaps(struct web *w, size_t n)
+{
+    static char document[1 << 20];
+
+    memset(document, 'x', sizeof(document) - 1);
+    memcpy(document, "{\"pad\":\"", strlen("{\"pad\":\""));
+    memcpy(document + sizeof(document) - 3, "\"}", 3);
+    assert_int_equal(cb_store_begin(w->f->store, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        struct cb_store_test test = {.boot = w->start.boot};
+
+        (void)snprintf(test.id, sizeof(test.id), "large%zu", i);
+        assert_int_equal(cb_store_put_recap(w->f->store, &test, i, document, NULL, 0, NULL), 0);
+    }
+    assert_int_equal(cb_store_commit(w->f->store, NULL), 0);
+}
+
+static void a_list_of_recaps_has_its_limit(void **state)
+{
+    struct web *w = *state;
+    struct answer answer;
+
+    put_large_recaps(w, 34);
+    refused(get(w, "/api/v1/recaps?last=1000"), 400, "above 32 MiB: ask for fewer recaps");
+    answer = get(w, "/api/v1/recaps?last=3");
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(json_array_size(json_object_get(answer.json, "recaps")), 3);
+    clear(&answer);
+    answer = get(w, "/api/v1/recaps?name=nobody");
+    assert_string_equal(answer.text, "{\"recaps\":[]}");
+    clear(&answer);
+}
+
 /* An ended test that the frames cover, told without HTTP. */
 static void put_ripe_test(struct web *w, const char *id)
 {
@@ -854,6 +888,7 @@ int main(void)
         TEST(waiting_for_a_recap_blocks_nobody_and_ends_when_it_is_there),
         TEST(the_keeper_makes_recaps_nobody_asks_for),
         TEST(a_recap_that_cannot_be_made_holds_up_no_other),
+        TEST(a_list_of_recaps_has_its_limit),
         TEST(lists_machines_and_their_power),
         TEST(power_shares_idle_out_when_asked),
         TEST(tells_what_containers_use),
