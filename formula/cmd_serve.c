@@ -45,6 +45,7 @@ struct config {
     const char *metrics_names;
     uint64_t retention_ns;
     uint64_t coarse_ns;
+    uint64_t recaps_ns;
     struct cb_powerapi_config powerapi;
     const char *record;
     uint64_t record_mib;
@@ -111,6 +112,14 @@ const struct cb_opt cb_serve_options[] = {
      .max = 876000 * HOUR_NS,
      .arg = "DURATION",
      .help = "then as exact sums of a minute, until they are so old; 0: not at all"},
+    {.key = "recap-retention",
+     .type = CB_OPT_DURATION,
+     AT(recaps_ns),
+     .def = "0",
+     .min = 0,
+     .max = 876000 * HOUR_NS,
+     .arg = "DURATION",
+     .help = "keep tests and their recaps so long (0: for ever)"},
     {.key = "powerapi-socket",
      .type = CB_OPT_STRING,
      AT(powerapi.socket),
@@ -338,6 +347,7 @@ static int start_keeper(struct server *server, struct cb_err *err)
                                         .notify = &server->notify,
                                         .retention_ns = server->config->retention_ns,
                                         .coarse_ns = server->config->coarse_ns,
+                                        .recaps_ns = server->config->recaps_ns,
                                         .sinks = server->sink_names,
                                         .n_sinks = server->n_sinks};
 

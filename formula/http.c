@@ -139,6 +139,8 @@ static unsigned status_of(int r)
         return MHD_HTTP_CONFLICT;
     case EACCES:
         return MHD_HTTP_FORBIDDEN;
+    case EDQUOT:
+        return MHD_HTTP_TOO_MANY_REQUESTS;
     case EFBIG:
         return MHD_HTTP_CONTENT_TOO_LARGE;
     default:

@@ -14,6 +14,7 @@
 #define WAIT_MAX_S 30
 #define RECAPS_DEFAULT 20
 #define RECAPS_MAX 1000
+#define ARGS_MAX 16384 /* as JSON */
 #define TEXT_MAX (CB_STORE_TEXT_SIZE - 1)
 /* A sensor that was not heard for this long, besides three of its ticks, does not report. */
 #define SILENT_NS (20 * CB_NS_PER_S)
@@ -95,7 +96,11 @@ static int args_of(const json_t *json, char **ret_args, struct cb_err *err)
     if (!ok)
         return cb_err_set(err, EINVAL, "args: a list of texts is needed");
     *ret_args = args ? json_dumps(args, JSON_COMPACT) : strdup("[]");
-    return *ret_args ? 0 : cb_err_set(err, ENOMEM, "out of memory");
+    if (!*ret_args)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    if (strlen(*ret_args) > ARGS_MAX)
+        return cb_err_set(err, EINVAL, "args: more than %d bytes", ARGS_MAX);
+    return 0;
 }
 
 /* ---- begin ---- */
@@ -284,7 +289,7 @@ int cb_http_give_up_test(struct cb_http *http, const struct request *request,
 
     if (r < 0)
         return r;
-    r = cb_store_give_up_test(store, request->id, err);
+    r = cb_store_give_up_test(store, request->id, cb_clock_wall_ns(), err);
     cb_http_give_store(http, store);
     if (r < 0)
         return r;

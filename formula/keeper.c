@@ -108,7 +108,7 @@ static void finish_tests(struct cb_keeper *keeper)
                        "recaps cannot be made, trying again: %s", err.text);
 }
 
-/* ---- old frames ---- */
+/* ---- what is old ---- */
 
 /* What one call left for the next: -errno, or the number of rows it took. */
 static int age_once(struct cb_keeper *keeper, uint64_t wall, struct cb_err *err)
@@ -126,22 +126,44 @@ static int age_once(struct cb_keeper *keeper, uint64_t wall, struct cb_err *err)
     return gone < 0 ? gone : coarse > gone ? coarse : gone;
 }
 
+static int age_frames(struct cb_keeper *keeper, uint64_t wall)
+{
+    struct cb_err err = {0};
+    int r;
+
+    if (keeper->o.retention_ns == 0 || wall < keeper->o.retention_ns)
+        return 0;
+    r = age_once(keeper, wall, &err);
+    if (r < 0)
+        cb_log_limited(&keeper->age_log, LOG_EVERY_NS, CB_LOG_WARN,
+                       "old frames cannot be summed up or deleted, trying again: %s", err.text);
+    return r;
+}
+
+static int age_tests(struct cb_keeper *keeper, uint64_t wall)
+{
+    struct cb_err err = {0};
+    int r = cb_store_age_tests(keeper->store, wall, keeper->o.recaps_ns, AT_ONCE, &err);
+
+    if (r < 0)
+        cb_log_limited(&keeper->age_log, LOG_EVERY_NS, CB_LOG_WARN,
+                       "old tests cannot be deleted, trying again: %s", err.text);
+    return r;
+}
+
 /* Little by little, so that ingest never waits long for the lock; the rest at the next turn. */
 static void age(struct cb_keeper *keeper)
 {
     uint64_t now = cb_clock_boot_ns();
     uint64_t wall = cb_clock_wall_ns();
-    struct cb_err err = {0};
-    int r;
+    int frames;
+    int tests;
 
-    if (keeper->o.retention_ns == 0 || wall < keeper->o.retention_ns ||
-        now < keeper->aged_ns + AGE_EVERY_NS)
+    if (now < keeper->aged_ns + AGE_EVERY_NS)
         return;
-    r = age_once(keeper, wall, &err);
-    if (r < 0)
-        cb_log_limited(&keeper->age_log, LOG_EVERY_NS, CB_LOG_WARN,
-                       "old frames cannot be summed up or deleted, trying again: %s", err.text);
-    if (r < AT_ONCE)
+    frames = age_frames(keeper, wall);
+    tests = age_tests(keeper, wall);
+    if (frames < AT_ONCE && tests < AT_ONCE)
         keeper->aged_ns = now;
 }
 

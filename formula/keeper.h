@@ -2,7 +2,7 @@
 /*
  * keeper.h - the thread that keeps the store in order: makes the recaps of tests that are covered
  * (also of those nobody asks for), sums up frames that are older than the retention,
- * and deletes what is older still. A recap that cannot be made is logged and tried again after five
+ * and deletes what is older still; gives up and deletes tests that nobody ends. A recap that cannot be made is logged and tried again after five
  * minutes; the others do not wait for it.
  */
 #ifndef CB_FORMULA_KEEPER_H
@@ -22,6 +22,7 @@ struct cb_keeper_options {
     struct cb_notify *notify; /* new frames; a recap made is told, too */
     uint64_t retention_ns;    /* of every frame; 0: for ever */
     uint64_t coarse_ns;       /* then as sums of a minute, until they are so old; 0: not at all */
+    uint64_t recaps_ns;       /* tests with their recaps; 0: for ever */
     const char *const *sinks; /* queues of a recap */
     size_t n_sinks;
 };

@@ -13,7 +13,8 @@
  *           another at most.
  * Errors    -ENOENT no such row or no such file, -EBUSY the database stayed locked, -ENOSPC disk
  *           full, -EROFS/-EACCES not writable, -EPROTONOSUPPORT written by a newer cbformula,
- *           -EBADMSG damaged, -EEXIST in conflict with what is there, -EIO anything else.
+ *           -EBADMSG damaged, -EEXIST in conflict with what is there, -EDQUOT a limit of ours, -EIO
+ *           anything else.
  */
 #ifndef CB_FORMULA_STORE_H
 #define CB_FORMULA_STORE_H
@@ -311,7 +312,8 @@ struct cb_store_test {
     uint64_t begin_wall_ns, end_wall_ns;
 };
 
-/* @args: a JSON array. */
+/* @args: a JSON array. -EDQUOT: its machine has CB_STORE_OPEN_TESTS without a recap. */
+#define CB_STORE_OPEN_TESTS 1000
 int cb_store_put_test(struct cb_store *store, const struct cb_store_test *test, const char *args,
                       struct cb_err *err) cb_must_check;
 int cb_store_test(struct cb_store *store, const char *id, struct cb_store_test *ret_test,
@@ -320,7 +322,17 @@ int cb_store_test(struct cb_store *store, const char *id, struct cb_store_test *
 int cb_store_end_test(struct cb_store *store, const struct cb_store_test *test,
                       struct cb_err *err) cb_must_check;
 /* -EEXIST: it has ended already. */
-int cb_store_give_up_test(struct cb_store *store, const char *id, struct cb_err *err) cb_must_check;
+int cb_store_give_up_test(struct cb_store *store, const char *id, uint64_t wall_ns,
+                          struct cb_err *err) cb_must_check;
+
+/* Give up what was begun CB_STORE_RUNNING_NS ago and never ended; delete what was given up
+ * CB_STORE_GIVEN_UP_NS ago; and tests that ended @recaps_ns ago (0: never) with their recaps, but
+ * not what waits in a queue nor the newest recap. By this server's clock; at most @limit of each in
+ * one call, which returns how many of the most. */
+#define CB_STORE_RUNNING_NS (UINT64_C(7) * 24 * 3600 * 1000000000)
+#define CB_STORE_GIVEN_UP_NS (UINT64_C(3600) * 1000000000)
+int cb_store_age_tests(struct cb_store *store, uint64_t now_wall_ns, uint64_t recaps_ns,
+                       unsigned limit, struct cb_err *err) cb_must_check;
 
 /* Ended tests without a recap that a stored frame covers to the end, whose end was told before
  * @stale_wall_ns, or whose machine has sent frames of a later boot since (its sensor sends what it

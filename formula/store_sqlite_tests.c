@@ -12,10 +12,19 @@ int cb_store_put_test(struct cb_store *store, const struct cb_store_test *test, 
 {
     int r = cb_sql_run(store, "store a test", err,
                        "INSERT INTO tests(id, state, boot, name, image, args, created_wall_ns)"
-                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                       "tiitttu", test->id, (int64_t)CB_TEST_RUNNING, test->boot, test->name,
-                       test->image, args, test->created_wall_ns);
+                       " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE"
+                       " (SELECT count(*) FROM tests t JOIN boots b ON b.id = t.boot"
+                       " WHERE t.has_recap = 0 AND b.machine ="
+                       " (SELECT machine FROM boots WHERE id = ?3)) < ?8",
+                       "tiitttui", test->id, (int64_t)CB_TEST_RUNNING, test->boot, test->name,
+                       test->image, args, test->created_wall_ns, (int64_t)CB_STORE_OPEN_TESTS);
 
+    if (r == 0)
+        return cb_err_set(
+            err, EDQUOT,
+            "this machine has %d tests without a recap: end them or give them up; what "
+            "was given up goes after an hour",
+            CB_STORE_OPEN_TESTS);
     return r < 0 ? r : 0;
 }
 
@@ -115,12 +124,14 @@ int cb_store_end_test(struct cb_store *store, const struct cb_store_test *test, 
     return r < 0 ? r : 0;
 }
 
-int cb_store_give_up_test(struct cb_store *store, const char *id, struct cb_err *err)
+int cb_store_give_up_test(struct cb_store *store, const char *id, uint64_t wall_ns,
+                          struct cb_err *err)
 {
     struct cb_store_test test = {.boot = 0};
     int r = cb_sql_run(store, "give a test up", err,
-                       "UPDATE tests SET state = ?2 WHERE id = ?1 AND state = ?3", "tii", id,
-                       (int64_t)CB_TEST_GIVEN_UP, (int64_t)CB_TEST_RUNNING);
+                       "UPDATE tests SET state = ?2, ended_wall_ns = ?4 WHERE id = ?1"
+                       " AND state = ?3",
+                       "tiiu", id, (int64_t)CB_TEST_GIVEN_UP, (int64_t)CB_TEST_RUNNING, wall_ns);
 
     if (r != 0)
         return r < 0 ? r : 0;

@@ -317,6 +317,20 @@ static void a_test_goes_from_begin_over_end_to_its_recap(void **state)
     clear(&answer);
 }
 
+static void the_arguments_of_a_test_have_a_limit(void **state)
+{
+    static char body[20000];
+    struct web *w = *state;
+    size_t n;
+
+    add_frame(w, 11);
+    n = (size_t)snprintf(body, sizeof(body), "{\"name\":\"a\",\"boot_id\":\"%s\",\"args\":[\"",
+                         FIXTURE_BOOT);
+    memset(body + n, 'x', 16384);
+    memcpy(body + n + 16384, "\"]}", 4);
+    refused(post(w, "/api/v1/tests", body), 400, "args: more than 16384 bytes");
+}
+
 static void a_test_can_be_given_up(void **state)
 {
     struct web *w = *state;
@@ -884,6 +898,7 @@ int main(void)
         TEST(refuses_what_it_does_not_know_and_says_why),
         TEST(a_silent_sensor_is_not_one_that_reports),
         TEST(a_test_goes_from_begin_over_end_to_its_recap),
+        TEST(the_arguments_of_a_test_have_a_limit),
         TEST(a_test_can_be_given_up),
         TEST(waiting_for_a_recap_blocks_nobody_and_ends_when_it_is_there),
         TEST(the_keeper_makes_recaps_nobody_asks_for),

@@ -169,7 +169,7 @@ static void totals_and_open_tests_hold_what_they_need(void **state)
     assert_int_equal(cb_store_put_test(f->store, &test, "[]", NULL), 0);
     coarsen_all(f->store, FIXTURE_WALL_OFFSET + HOUR);
     assert_int_equal(sum_all(f->store, start.boot).rows, 400);
-    assert_int_equal(cb_store_give_up_test(f->store, "t", NULL), 0);
+    assert_int_equal(cb_store_give_up_test(f->store, "t", 9, NULL), 0);
     coarsen_all(f->store, FIXTURE_WALL_OFFSET + HOUR);
     assert_true(sum_all(f->store, start.boot).rows < 40);
 }

@@ -452,17 +452,94 @@ static void the_end_of_a_test_is_told_once_and_may_be_repeated(void **state)
     test.end_ns--;
     test.has_warmup = true;
     assert_int_equal(cb_store_end_test(f->store, &test, &err), -EEXIST);
-    assert_int_equal(cb_store_give_up_test(f->store, "t1", &err), -EEXIST);
+    assert_int_equal(cb_store_give_up_test(f->store, "t1", 9, &err), -EEXIST);
     assert_int_equal(cb_store_test(f->store, "t1", &found, NULL), 0);
     assert_int_equal(found.state, CB_TEST_ENDED);
     assert_int_equal(found.end_ns, 450);
     assert_false(found.has_warmup);
     assert_string_equal(found.machine, "node1");
     make_test(f->store, &start, "t2", &test);
-    assert_int_equal(cb_store_give_up_test(f->store, "t2", NULL), 0);
-    assert_int_equal(cb_store_give_up_test(f->store, "t2", NULL), 0);
+    assert_int_equal(cb_store_give_up_test(f->store, "t2", 9, NULL), 0);
+    assert_int_equal(cb_store_give_up_test(f->store, "t2", 9, NULL), 0);
     assert_int_equal(cb_store_end_test(f->store, &test, &err), -EEXIST);
-    assert_int_equal(cb_store_give_up_test(f->store, "t3", &err), -ENOENT);
+    assert_int_equal(cb_store_give_up_test(f->store, "t3", 9, &err), -ENOENT);
+}
+
+static void a_machine_has_a_limited_number_of_open_tests(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test = {.boot = start.boot};
+    struct cb_err err = {0};
+
+    assert_int_equal(cb_store_begin(f->store, NULL), 0);
+    for (int i = 0; i < CB_STORE_OPEN_TESTS; i++) {
+        (void)snprintf(test.id, sizeof(test.id), "t%d", i);
+        assert_int_equal(cb_store_put_test(f->store, &test, "[]", NULL), 0);
+    }
+    assert_int_equal(cb_store_commit(f->store, NULL), 0);
+    (void)snprintf(test.id, sizeof(test.id), "more");
+    assert_int_equal(cb_store_put_test(f->store, &test, "[]", &err), -EDQUOT);
+    assert_non_null(strstr(err.text, "give them up"));
+    /* One that is given up counts until it is deleted. */
+    assert_int_equal(cb_store_give_up_test(f->store, "t7", 1000, NULL), 0);
+    assert_int_equal(cb_store_put_test(f->store, &test, "[]", &err), -EDQUOT);
+    assert_int_equal(cb_store_age_tests(f->store, 1001 + CB_STORE_GIVEN_UP_NS, 0, 500, NULL), 1);
+    assert_int_equal(cb_store_test(f->store, "t7", &test, NULL), -ENOENT);
+    assert_int_equal(cb_store_put_test(f->store, &test, "[]", &err), 0);
+}
+
+static void a_test_nobody_ends_is_given_up_and_then_deleted(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test;
+    const uint64_t later = 6 + CB_STORE_RUNNING_NS;
+
+    make_test(f->store, &start, "t1", &test); /* begun at 5 */
+    make_test(f->store, &start, "t2", &test);
+    assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+    assert_int_equal(cb_store_age_tests(f->store, later - 1, 0, 500, NULL), 0);
+    assert_int_equal(cb_store_age_tests(f->store, later, 0, 500, NULL), 1);
+    assert_int_equal(cb_store_test(f->store, "t1", &test, NULL), 0);
+    assert_int_equal(test.state, CB_TEST_GIVEN_UP);
+    assert_int_equal(cb_store_age_tests(f->store, later + CB_STORE_GIVEN_UP_NS, 0, 500, NULL), 0);
+    assert_int_equal(cb_store_age_tests(f->store, later + 1 + CB_STORE_GIVEN_UP_NS, 0, 500, NULL),
+                     1);
+    assert_int_equal(cb_store_test(f->store, "t1", &test, NULL), -ENOENT);
+    assert_int_equal(cb_store_test(f->store, "t2", &test, NULL), 0);
+    assert_int_equal(test.state, CB_TEST_ENDED);
+}
+
+static void old_recaps_go_when_asked_but_not_what_waits_nor_the_newest(void **state)
+{
+    static const char *const sinks[] = {"b"};
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_queued queued;
+    struct cb_store_test test;
+    char *text = NULL;
+
+    for (char id[] = "a"; id[0] <= 'd'; id[0]++) {
+        make_test(f->store, &start, id, &test); /* ends at 77 */
+        assert_int_equal(cb_store_end_test(f->store, &test, NULL), 0);
+        assert_int_equal(cb_store_test(f->store, id, &test, NULL), 0);
+        assert_int_equal(cb_store_put_recap(f->store, &test, 1, "{}", sinks, id[0] < 'c', NULL), 0);
+    }
+    assert_int_equal(cb_store_queue_first(f->store, "b", &queued, NULL), 0);
+    assert_string_equal(queued.key, "a");
+    assert_int_equal(cb_store_queue_set_aside(f->store, queued.id, "never", NULL), 0);
+    cb_store_queued_clear(&queued);
+    assert_int_equal(cb_store_age_tests(f->store, 1000, 0, 500, NULL), 0);
+    assert_int_equal(cb_store_age_tests(f->store, 1000, 950, 500, NULL), 0);
+    assert_int_equal(cb_store_age_tests(f->store, 1000, 900, 500, NULL), 2); /* a and c */
+    assert_int_equal(cb_store_recap(f->store, "a", &text, NULL), -ENOENT);
+    assert_int_equal(cb_store_test(f->store, "c", &test, NULL), -ENOENT);
+    assert_int_equal(cb_store_queue_first(f->store, "b", &queued, NULL), 0);
+    assert_string_equal(queued.key, "b");
+    cb_store_queued_clear(&queued);
+    assert_int_equal(cb_store_recap(f->store, "d", &text, NULL), 0);
+    free(text);
 }
 
 static void a_recap_is_queued_once_for_each_sink(void **state)
@@ -677,6 +754,9 @@ int main(void)
         TEST(a_text_that_becomes_another_is_told),
         TEST(forgets_old_frames_and_keeps_how_far_it_was),
         TEST(the_end_of_a_test_is_told_once_and_may_be_repeated),
+        TEST(a_machine_has_a_limited_number_of_open_tests),
+        TEST(a_test_nobody_ends_is_given_up_and_then_deleted),
+        TEST(old_recaps_go_when_asked_but_not_what_waits_nor_the_newest),
         TEST(a_recap_is_queued_once_for_each_sink),
         TEST(a_test_that_is_never_covered_becomes_ripe_when_stale),
         TEST(recaps_of_before_a_sink_was_named_are_queued_once),
