@@ -321,7 +321,7 @@ static int write_all(struct cb_http *http, struct cb_store *store, struct page *
 
     (void)fprintf(page->out[CB_SCHEMA_BUILD_INFO], "%s{version=\"%s\"} 1\n",
                   cb_schema(CB_SCHEMA_BUILD_INFO)->prometheus, CB_VERSION);
-    (void)cb_totals_walk(http->o.totals, write_total, page);
+    (void)cb_totals_walk(http->o.totals, cb_clock_boot_ns(), write_total, page);
     cb_totals_walk_unreadable(http->o.totals, write_unreadable, page);
     plain_line(page, CB_SCHEMA_COMMITS, atomic_load(&stats->commits_total));
     plain_line(page, CB_SCHEMA_COMMIT_FAILURES, atomic_load(&stats->commit_failures_total));

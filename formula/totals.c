@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formula/map.h"
+#include "lib/clock.h"
 #include "lib/err.h"
 
 #define SERIES_MAX 20000
@@ -31,6 +32,7 @@ struct series {
     char name[CB_STORE_TEXT_SIZE];
     char image[CB_STORE_TEXT_SIZE];
     uint64_t cpu_ns, last_wall_ns;
+    uint64_t heard_ns; /* by this server's BOOTTIME */
     bool dirty;
     size_t n_parts; /* of the machine's nodes, in their order */
     struct part *parts;
@@ -298,6 +300,7 @@ static int add_result(struct machine *machine, struct cb_store *store, int64_t s
         if (result->target_cpu_ns[i] != CB_STAT_ABSENT)
             series->cpu_ns += result->target_cpu_ns[i];
         series->last_wall_ns = result->wall_ns;
+        series->heard_ns = cb_clock_boot_ns();
         series->dirty = true;
     }
     return 0;
@@ -375,8 +378,8 @@ static void part_total(const struct node *node, const struct part *part,
     total->source_uncertainty_uj = (uint64_t)part->source_uj;
 }
 
-static int walk_machine(const struct machine *machine, bool only_dirty, cb_totals_each *each,
-                        void *context)
+static int walk_machine(const struct machine *machine, bool only_dirty, uint64_t heard_since_ns,
+                        cb_totals_each *each, void *context)
 {
     struct cb_store_total total;
     int r = 0;
@@ -388,7 +391,7 @@ static int walk_machine(const struct machine *machine, bool only_dirty, cb_total
     for (size_t i = 0; i < machine->n_series && r == 0; i++) {
         const struct series *series = machine->series[i];
 
-        if (only_dirty && !series->dirty)
+        if ((only_dirty && !series->dirty) || series->heard_ns < heard_since_ns)
             continue;
         head_total(series, &total);
         for (size_t p = 0; p < series->n_parts && r == 0; p++) {
@@ -399,13 +402,14 @@ static int walk_machine(const struct machine *machine, bool only_dirty, cb_total
     return r;
 }
 
-int cb_totals_walk(struct cb_totals *totals, cb_totals_each *each, void *context)
+int cb_totals_walk(struct cb_totals *totals, uint64_t now_ns, cb_totals_each *each, void *context)
 {
+    uint64_t heard_since_ns = now_ns > CB_TOTALS_KEEP_NS ? now_ns - CB_TOTALS_KEEP_NS : 0;
     int r = 0;
 
     (void)pthread_mutex_lock(&totals->mutex);
     for (size_t i = 0; i < totals->n && r == 0; i++)
-        r = walk_machine(totals->machines[i], false, each, context);
+        r = walk_machine(totals->machines[i], false, heard_since_ns, each, context);
     (void)pthread_mutex_unlock(&totals->mutex);
     return r;
 }
@@ -460,7 +464,7 @@ int cb_totals_save(struct cb_totals *totals, struct cb_store *store, const char 
     (void)pthread_mutex_lock(&totals->mutex);
     machine = find_machine(totals, machine_name);
     if (machine) {
-        r = walk_machine(machine, true, save_one, &saver);
+        r = walk_machine(machine, true, 0, save_one, &saver);
         if (r == 0 && machine->last_wall_ns > CB_TOTALS_KEEP_NS)
             r = cb_store_drop_totals(store, machine_id, machine->last_wall_ns - CB_TOTALS_KEEP_NS,
                                      err);
@@ -541,6 +545,16 @@ static int load_frame(void *context, const struct cb_store_frame *frame, struct 
     return add_result(loader->machine, loader->store, frame->start, &loader->result, err);
 }
 
+/* The store knows by the wall clock when a machine was heard. */
+static uint64_t heard_ns(const struct cb_store_machine *from)
+{
+    uint64_t wall = cb_clock_wall_ns();
+    uint64_t ago = wall > from->heard_wall_ns ? wall - from->heard_wall_ns : 0;
+    uint64_t now = cb_clock_boot_ns();
+
+    return now > ago ? now - ago : 0;
+}
+
 static int load_machine(struct machine *machine, struct cb_store *store,
                         const struct cb_store_machine *from, struct cb_err *err)
 {
@@ -559,6 +573,8 @@ static int load_machine(struct machine *machine, struct cb_store *store,
         return no_memory(err);
     if (r == 0)
         r = cb_store_frames_after(store, from->id, machine->frame_id, load_frame, &loader, err);
+    for (size_t i = 0; i < machine->n_series; i++)
+        machine->series[i]->heard_ns = heard_ns(from);
     cb_result_clear(&loader.result);
     return r;
 }

@@ -22,7 +22,8 @@
 struct cb_err;
 struct cb_totals;
 
-/* A dead container's series stays so long. */
+/* A dead container's series stays so long: by its machine's clock, and while the machine is silent by
+ * this server's. What comes back after a silence goes on where it was. */
 #define CB_TOTALS_KEEP_NS (UINT64_C(5) * 60 * CB_NS_PER_S)
 
 struct cb_totals *cb_totals_new(void); /* NULL: out of memory */
@@ -57,8 +58,9 @@ void cb_totals_walk_unreadable(struct cb_totals *totals, cb_totals_each_unreadab
                                void *context);
 
 /* Every sum, under the lock: @each is called with identity "" for the machine's own. Containers
- * have last_wall_ns, cpu_ns in each of their domains. */
+ * have last_wall_ns, cpu_ns in each of their domains; those that were not heard in the five minutes
+ * before @now_ns (BOOTTIME; 0: whenever) are left out. */
 typedef int cb_totals_each(void *context, const char *machine, const struct cb_store_total *total);
-int cb_totals_walk(struct cb_totals *totals, cb_totals_each *each, void *context);
+int cb_totals_walk(struct cb_totals *totals, uint64_t now_ns, cb_totals_each *each, void *context);
 
 #endif

@@ -15,6 +15,7 @@
 #include "formula/ingest.h"
 #include "formula/power.h"
 #include "formula/recorder.h"
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "tests/support/fake_root.h"
@@ -208,7 +209,7 @@ static void check_stored(struct server *s, uint64_t last)
 }
 
 struct sums {
-    uint64_t package, dram, parts;
+    uint64_t package, dram, parts, containers;
     double cpu_s;
     unsigned series;
 };
@@ -220,6 +221,7 @@ static int add_sum(void *context, const char *machine, const struct cb_store_tot
     (void)machine;
     if (total->identity[0]) {
         sums->parts += total->energy_uj;
+        sums->containers += total->energy_uj;
         sums->series++;
         return 0;
     }
@@ -242,7 +244,7 @@ static void check_totals(struct server *s, uint64_t last)
         package += sensor_fixture_energy_uj(&s->sensor, i, CB_DOMAIN_PACKAGE);
         dram += sensor_fixture_energy_uj(&s->sensor, i, CB_DOMAIN_DRAM);
     }
-    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
+    assert_int_equal(cb_totals_walk(s->totals, 0, add_sum, &sums), 0);
     assert_int_equal(sums.package, package);
     assert_int_equal(sums.dram, dram);
     assert_int_equal(sums.parts, package + dram);
@@ -532,7 +534,7 @@ static void a_start_that_was_forgotten_still_counts_once(void **state)
     commit(s);
     assert_int_equal(s->refusals, 0);
     assert_int_equal(s->acks, 5);
-    assert_int_equal(cb_totals_walk(s->totals, add_sum, &sums), 0);
+    assert_int_equal(cb_totals_walk(s->totals, 0, add_sum, &sums), 0);
     assert_int_equal(sums.package, 5 * package);
 }
 
@@ -560,7 +562,7 @@ static void a_target_has_a_placeholder_until_its_text_comes(void **state)
     find_target(s, 2, &target);
     assert_string_equal(target.name, "target 2");
     assert_false(target.known);
-    assert_int_equal(cb_totals_walk(s->totals, add_sum, &before), 0);
+    assert_int_equal(cb_totals_walk(s->totals, 0, add_sum, &before), 0);
     s->sensor.dictionary = true;
     send_frame(s, 2);
     s->sensor.dictionary = false;
@@ -577,7 +579,7 @@ static void a_target_has_a_placeholder_until_its_text_comes(void **state)
     find_target(s, 1, &target);
     assert_string_equal(target.name, "alpha");
     check_totals(s, 4);
-    assert_int_equal(cb_totals_walk(s->totals, add_sum, &after), 0);
+    assert_int_equal(cb_totals_walk(s->totals, 0, add_sum, &after), 0);
     assert_int_equal(before.series, 4); /* two targets with two domains each */
 }
 
@@ -881,14 +883,58 @@ static void a_series_of_a_dead_container_is_dropped_after_five_minutes(void **st
     assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 2, &result, NULL), 0);
     assert_int_equal(cb_totals_save(totals, s->f->store, "node1", row.machine, NULL), 0);
     cb_totals_saved(totals, "node1");
-    assert_int_equal(cb_totals_walk(totals, add_sum, &before), 0);
+    assert_int_equal(cb_totals_walk(totals, 0, add_sum, &before), 0);
     assert_int_equal(before.series, 4);
     fixture_result(&result, &seed, 310 * SECOND, 312 * SECOND, 2, 0);
     assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 3, &result, NULL), 0);
     cb_totals_saved(totals, "node1");
-    assert_int_equal(cb_totals_walk(totals, add_sum, &after), 0);
+    assert_int_equal(cb_totals_walk(totals, 0, add_sum, &after), 0);
     assert_int_equal(after.series, 0);
     assert_true(after.package > before.package);
+    cb_result_clear(&result);
+    totals = cb_totals_free(totals);
+}
+
+static unsigned series_at(struct cb_totals *totals, uint64_t now_ns, uint64_t *ret_uj)
+{
+    struct sums sums = {0};
+
+    assert_int_equal(cb_totals_walk(totals, now_ns, add_sum, &sums), 0);
+    *ret_uj = sums.containers;
+    return sums.series;
+}
+
+static void a_silent_machines_containers_leave_and_come_back_where_they_were(void **state)
+{
+    struct server *s = *state;
+    struct cb_store_start row = store_fixture_start(s->f->store);
+    struct cb_totals *totals = cb_totals_new();
+    struct cb_store_machine machine;
+    struct cb_result result = {0};
+    uint64_t seed = 4;
+    uint64_t shown;
+    uint64_t before;
+    uint64_t after;
+
+    assert_non_null(totals);
+    fixture_result(&result, &seed, 1000, 2000, 1, 2);
+    fixture_put(s->f->store, &row, 1, &result); /* heard at FIXTURE_WALL_OFFSET: years ago */
+    assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 1, &result, NULL), 0);
+    shown = cb_clock_boot_ns();
+    assert_int_equal(series_at(totals, shown, &before), 2);
+    assert_int_equal(series_at(totals, shown + CB_TOTALS_KEEP_NS + SECOND, &after), 0);
+    assert_int_equal(after, 0);
+    assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 2, &result, NULL), 0);
+    assert_int_equal(series_at(totals, cb_clock_boot_ns(), &after), 2);
+    assert_int_equal(after, 2 * before);
+
+    /* The same over a restart of the server. */
+    assert_int_equal(cb_store_find_machine(s->f->store, "node1", &machine, NULL), 0);
+    assert_int_equal(cb_totals_load(totals, s->f->store, &machine, NULL), 0);
+    assert_int_equal(series_at(totals, cb_clock_boot_ns(), &after), 0);
+    assert_int_equal(cb_totals_add(totals, s->f->store, "node1", row.id, 2, &result, NULL), 0);
+    assert_int_equal(series_at(totals, cb_clock_boot_ns(), &after), 2);
+    assert_int_equal(after, 2 * before);
     cb_result_clear(&result);
     totals = cb_totals_free(totals);
 }
@@ -920,6 +966,7 @@ int main(void)
         TEST(what_cannot_be_read_is_that_of_the_last_committed_frame),
         TEST(what_was_recorded_is_not_kept_in_memory),
         TEST(a_series_of_a_dead_container_is_dropped_after_five_minutes),
+        TEST(a_silent_machines_containers_leave_and_come_back_where_they_were),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
