@@ -27,6 +27,8 @@ struct config {
     bool help;
 };
 
+#define LAST_DEFAULT 20 /* of a table that is for the eye */
+
 #define AT(member) .offset = offsetof(struct config, member)
 
 static const struct cb_opt options[] = {
@@ -40,11 +42,10 @@ static const struct cb_opt options[] = {
     {.key = "last",
      .type = CB_OPT_U64,
      AT(last),
-     .def = "20",
      .min = 1,
      .max = 1000000,
      .arg = "N",
-     .help = "the last N of them"},
+     .help = "the last N of them (default 20; all with --csv, --json, --from or --to)"},
     CB_CMD_FROM(struct config),
     CB_CMD_TO(struct config),
     CB_CMD_IDLE(struct config),
@@ -62,7 +63,8 @@ struct listing {
     const struct config *config;
     json_t *rows; /* with --flat: the columns are known at the end only */
     enum cb_idle_policy policy;
-    size_t n;
+    size_t n, last; /* so many are told, and so many may be */
+    size_t more;
     struct cb_err *err;
 };
 
@@ -207,9 +209,16 @@ static void print_recap(const struct listing *listing, const json_t *recap)
 static int take(void *context, const char *test_id, const char *document)
 {
     struct listing *listing = context;
-    json_t *recap = json_loads(document, 0, NULL);
-    int r = recap ? cb_recap_tell(recap, listing->policy, listing->err)
-                  : cb_err_set(listing->err, EBADMSG, "the recap of test %s is damaged", test_id);
+    json_t *recap;
+    int r;
+
+    if (listing->n == listing->last) {
+        listing->more++;
+        return 0;
+    }
+    recap = json_loads(document, 0, NULL);
+    r = recap ? cb_recap_tell(recap, listing->policy, listing->err)
+              : cb_err_set(listing->err, EBADMSG, "the recap of test %s is damaged", test_id);
 
     if (r == 0 && listing->rows)
         r = take_flat(listing, recap);
@@ -238,6 +247,8 @@ static int print_all(struct listing *listing, const struct cb_store_recap_filter
     if (listing->n == 0 && !config->json)
         (void)fprintf(stderr, "cbformula: no recap is stored%s\n",
                       filter->machine || filter->name ? " for this machine and name" : "");
+    if (listing->more)
+        (void)fprintf(stderr, "cbformula: %zu more, see --last\n", listing->more);
     return 0;
 }
 
@@ -245,7 +256,7 @@ static int run(struct listing *listing, const char *machine)
 {
     const struct config *config = listing->config;
     struct cb_store_recap_filter filter = {
-        .machine = machine, .name = config->name, .limit = (unsigned)config->last};
+        .machine = machine, .name = config->name, .limit = UINT32_MAX};
     int r = cb_cmd_times(config->from, config->to, &filter.from_wall_ns, &filter.to_wall_ns,
                          listing->err);
 
@@ -253,6 +264,11 @@ static int run(struct listing *listing, const char *machine)
         r = cb_err_set(listing->err, EINVAL, "option --flat: needs --csv or --json");
     if (r < 0)
         return r;
+    if (config->last)
+        listing->last = config->last;
+    else
+        listing->last =
+            config->csv || config->json || config->from || config->to ? SIZE_MAX : LAST_DEFAULT;
     if (config->flat) {
         listing->rows = json_array();
         if (!listing->rows)

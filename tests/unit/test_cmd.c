@@ -280,6 +280,46 @@ static uint64_t sum_members(const char *text, const char *what)
     return sum;
 }
 
+/* 22 recaps with the first: more than a table shows unasked. */
+static void add_recaps(struct bench *b)
+{
+    struct cb_store *store = NULL;
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/" CB_FILE_DATABASE, b->root->dir);
+    assert_int_equal(cb_store_open(path, CB_STORE_OWNER, &store, NULL), 0);
+    for (int i = 0; i < 21; i++) {
+        struct cb_store_test test = {.boot = 1};
+
+        (void)snprintf(test.id, sizeof(test.id), "m%d", i);
+        assert_int_equal(cb_store_put_recap(store, &test, 1, "{\"phases\":[]}", NULL, 0, NULL), 0);
+    }
+    store = cb_store_close(store);
+}
+
+static void what_is_for_a_program_has_all_recaps(void **state)
+{
+    struct bench *b = *state;
+    json_t *json;
+
+    add_recaps(b);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--json", ), 0);
+    json = json_loads(b->out, 0, NULL);
+    assert_int_equal(json_array_size(json), 22);
+    assert_string_equal(b->err, "");
+    json_decref(json);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--json", "--last", "3", ), 0);
+    json = json_loads(b->out, 0, NULL);
+    assert_int_equal(json_array_size(json), 3);
+    assert_non_null(strstr(b->err, "19 more, see --last"));
+    json_decref(json);
+    assert_int_equal(run(b, cb_cmd_recap, (const char *const[]){NULL}), 0);
+    assert_non_null(strstr(b->err, "2 more, see --last"));
+    assert_int_equal(RUN(b, cb_cmd_recap, "--to", "1900000000", ), 0);
+    assert_string_equal(b->err, "");
+    assert_int_equal(RUN(b, cb_cmd_recap, "--last", "0", ), 2);
+}
+
 static void recaps_are_told_under_the_listeners_names_and_between_times(void **state)
 {
     struct bench *b = *state;
@@ -424,6 +464,7 @@ int main(void)
         TEST(a_query_tells_json_and_shares_idle_when_asked),
         TEST(a_query_says_what_is_wrong),
         TEST(recaps_are_listed_as_csv_json_and_a_table),
+        TEST(what_is_for_a_program_has_all_recaps),
         TEST(recaps_are_told_under_the_listeners_names_and_between_times),
         TEST(power_and_energy_are_those_of_the_recap),
         TEST(intervals_that_touch_sum_to_the_whole),
