@@ -16,11 +16,20 @@
 #define FILE_LOCK CB_FILE_KNOWN_SENSORS ".lock"
 #define LINE_SIZE 512
 
+#define STRANGERS_MAX 64
+
+struct stranger {
+    char key[CB_KEY_SIZE]; /* "": a free place */
+    struct cb_log_limit limit;
+};
+
 struct cb_known {
     int dir_fd;
     struct stat seen; /* of the file that was read; all zero: there was none */
     size_t n, capacity;
     struct cb_known_entry *entries;
+    struct stranger strangers[STRANGERS_MAX];
+    struct cb_log_limit other_strangers;
 };
 
 bool cb_known_is_name(const char *name)
@@ -145,7 +154,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 
 int cb_known_refresh(struct cb_known *known, struct cb_err *err)
 {
-    struct cb_known fresh = {.dir_fd = known->dir_fd};
+    struct cb_known *fresh;
     struct stat now = {0};
     int r;
 
@@ -154,14 +163,35 @@ int cb_known_refresh(struct cb_known *known, struct cb_err *err)
                           strerror(errno));
     if (same_file(&now, &known->seen))
         return 0;
-    r = load(&fresh, err);
-    if (r < 0) {
-        free(fresh.entries);
+    r = cb_known_open(known->dir_fd, &fresh, err);
+    if (r < 0)
         return r;
-    }
     free(known->entries);
-    *known = fresh;
+    known->seen = fresh->seen;
+    known->n = fresh->n;
+    known->capacity = fresh->capacity;
+    known->entries = cb_take(fresh->entries);
+    fresh = cb_known_close(fresh);
     return 0;
+}
+
+struct cb_log_limit *cb_known_stranger(struct cb_known *known, const char *key, uint64_t now_ns)
+{
+    struct stranger *place = NULL;
+
+    for (size_t i = 0; i < STRANGERS_MAX; i++) {
+        struct stranger *one = &known->strangers[i];
+
+        if (strcmp(one->key, key) == 0)
+            return &one->limit;
+        if (!place && one->limit.next_ns <= now_ns)
+            place = one;
+    }
+    if (!place)
+        return &known->other_strangers;
+    *place = (struct stranger){.limit.next_ns = 0};
+    (void)snprintf(place->key, sizeof(place->key), "%s", key);
+    return &place->limit;
 }
 
 size_t cb_known_count(const struct cb_known *known)

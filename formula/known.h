@@ -13,10 +13,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/cleanup.h"
 #include "lib/frame.h"
 #include "lib/keys.h"
+#include "lib/log.h"
 
 struct cb_err;
 struct cb_known;
@@ -35,6 +37,10 @@ struct cb_known *cb_known_close(struct cb_known *known);
 
 /* Read the file again if it changed. After a failure the old list holds. */
 int cb_known_refresh(struct cb_known *known, struct cb_err *err) cb_must_check;
+
+/* The limit of what is logged about this key, which is not on the list ("": about the list itself).
+ * Of many keys at once the later ones share one: log at most once an interval with each. */
+struct cb_log_limit *cb_known_stranger(struct cb_known *known, const char *key, uint64_t now_ns);
 
 size_t cb_known_count(const struct cb_known *known);
 const struct cb_known_entry *cb_known_at(const struct cb_known *known, size_t i);

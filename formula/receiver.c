@@ -19,6 +19,7 @@
 #define IDLE_NS CB_NS_PER_S
 #define RETRY_MS 1000
 #define LOG_EVERY_NS (30 * CB_NS_PER_S)
+#define STRANGER_LOG_NS (60 * CB_NS_PER_S)
 
 struct cb_receiver {
     struct cb_link_server *server;
@@ -36,15 +37,18 @@ struct cb_receiver {
 bool cb_receiver_admit(void *context, const char *key)
 {
     struct cb_known *known = context;
+    uint64_t now = cb_clock_boot_ns();
     struct cb_err err = {0};
 
     if (cb_known_refresh(known, &err) < 0)
-        cb_log_err("%s: the old list of known sensors stays in force", err.text);
+        cb_log_limited(cb_known_stranger(known, "", now), STRANGER_LOG_NS, CB_LOG_ERR,
+                       "%s: the old list of known sensors stays in force", err.text);
     if (cb_known_by_key(known, key))
         return true;
-    cb_log_warn("a sensor with an unknown key asks to be let in; if it is yours: "
-                "cbformula keys add NAME '%s'",
-                key);
+    cb_log_limited(cb_known_stranger(known, key, now), STRANGER_LOG_NS, CB_LOG_WARN,
+                   "a sensor with an unknown key asks to be let in; if it is yours: "
+                   "cbformula keys add NAME '%s'",
+                   key);
     return false;
 }
 

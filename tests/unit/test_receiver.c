@@ -231,6 +231,44 @@ static void a_stranger_gets_silence_until_its_key_is_added(void **state)
     client = cb_link_client_close(client);
 }
 
+static size_t count_lines(FILE *file)
+{
+    size_t n = 0;
+
+    rewind(file);
+    for (int c = fgetc(file); c != EOF; c = fgetc(file))
+        n += c == '\n';
+    return n;
+}
+
+static void strangers_that_ask_again_and_again_do_not_fill_the_log(void **state)
+{
+    struct end *e = *state;
+    FILE *log = tmpfile();
+    int saved = dup(STDERR_FILENO);
+    char key[CB_KEY_SIZE];
+
+    stop(e); /* the list has one reader */
+    must(cb_known_open(e->f->root->fd, &e->known, NULL), NULL);
+    assert_true(log && saved >= 0);
+    (void)dup2(fileno(log), STDERR_FILENO);
+    cb_log_init("test", CB_LOG_WARN, false);
+    for (int i = 0; i < 50; i++)
+        (void)cb_receiver_admit(e->known, e->sensor_keys[1].public_key);
+    assert_int_equal(count_lines(log), 1);
+    for (int i = 0; i < 1000; i++) { /* each with a key of its own */
+        (void)snprintf(key, sizeof(key), "%040d", i);
+        (void)cb_receiver_admit(e->known, key);
+    }
+    (void)dup2(saved, STDERR_FILENO);
+    (void)close(saved);
+    cb_log_init("test", CB_LOG_ERR, false);
+    assert_in_range(count_lines(log), 2, 70);
+    (void)fclose(log);
+    e->known = cb_known_close(e->known);
+    start(e);
+}
+
 /* seq 0: the sensor keeps it and all that follow (test_outbox), until the server is renewed. */
 static void a_frame_of_an_unknown_format_is_kept_by_its_sensor(void **state)
 {
@@ -330,6 +368,7 @@ int main(void)
         TEST(frames_go_over_the_link_into_the_store_and_are_acknowledged),
         TEST(what_was_acknowledged_is_there_after_a_restart_and_not_twice),
         TEST(a_stranger_gets_silence_until_its_key_is_added),
+        TEST(strangers_that_ask_again_and_again_do_not_fill_the_log),
         TEST(a_frame_of_an_unknown_format_is_kept_by_its_sensor),
         TEST(a_key_that_was_revoked_for_a_moment_leaves_no_hole),
         TEST(a_bad_frame_is_refused_and_the_next_is_taken),
