@@ -10,6 +10,7 @@
 
 #include "formula/cmd.h"
 #include "formula/cmd_options.h"
+#include "formula/pages.h"
 #include "formula/power.h"
 #include "formula/recap.h"
 #include "formula/usage.h"
@@ -335,12 +336,12 @@ static int print_machine(void *context, const struct cb_store_machine *machine)
     walker->machines++;
     query->machine = machine->name;
     if (query->config->metrics)
-        return cb_store_usage_by_wall(query->store, machine->id, query->from_wall_ns,
-                                      query->to_wall_ns, print_usage, query, walker->err);
+        return cb_pages_usage(query->store, machine->id, query->from_wall_ns, query->to_wall_ns,
+                              print_usage, query, walker->err);
     query->last_boot = 0;
     query->gap_ns = 0;
-    r = cb_store_frames_by_wall(query->store, machine->id, query->from_wall_ns, query->to_wall_ns,
-                                print_frame, query, walker->err);
+    r = cb_pages_frames(query->store, machine->id, query->from_wall_ns, query->to_wall_ns,
+                        print_frame, query, walker->err);
     if (r == 0 && query->gap_ns)
         (void)fprintf(stderr,
                       "cbformula: machine %s: %.3f s of this time are in no frame: their energy is "
@@ -359,7 +360,7 @@ static int run(struct query *query, struct cb_err *err)
     if (r < 0)
         return r;
     query->names.store = query->store;
-    r = cb_store_machines(query->store, print_machine, &walker, err);
+    r = cb_pages_machines(query->store, print_machine, &walker, err);
     if (r == 0 && query->config->json)
         (void)puts(query->rows ? "\n]" : "[]");
     if (r == 0 && query->config->machine && walker.machines == 0)

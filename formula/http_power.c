@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formula/http_private.h"
+#include "formula/pages.h"
 #include "formula/power.h"
 #include "lib/clock.h"
 #include "lib/err.h"
@@ -26,6 +27,7 @@ struct machine_list {
     json_t *machines;
     const char *source;
     size_t containers;
+    struct cb_err *err;
 };
 
 static int look_at_last(void *context, const struct cb_store_frame *frame, struct cb_err *err)
@@ -49,16 +51,16 @@ static int look_at_last(void *context, const struct cb_store_frame *frame, struc
     return r;
 }
 
-static int add_machine(struct machine_list *list, const struct cb_store_machine *machine,
-                       struct cb_err *err)
+static int add_machine(void *context, const struct cb_store_machine *machine)
 {
+    struct machine_list *list = context;
     json_t *json;
     int r = 0;
 
     list->source = "none";
     list->containers = 0;
     if (machine->last_t1_ns)
-        r = cb_store_last_frame(list->store, machine->boot, look_at_last, list, err);
+        r = cb_store_last_frame(list->store, machine->boot, look_at_last, list, list->err);
     if (r < 0 && r != -ENOENT)
         return r;
     json = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:I, s:f, s:f}", "machine", machine->name,
@@ -68,55 +70,21 @@ static int add_machine(struct machine_list *list, const struct cb_store_machine 
                      (json_int_t)list->containers, "covered_s", (double)machine->covered_ns / 1e9,
                      "gap_s", (double)machine->gap_ns / 1e9);
     if (!json || json_array_append_new(list->machines, json) < 0)
-        return cb_err_set(err, ENOMEM, "out of memory");
+        return cb_err_set(list->err, ENOMEM, "out of memory");
     return 0;
-}
-
-struct rows {
-    size_t n, capacity;
-    struct cb_store_machine *machines;
-};
-
-static int keep_row(void *context, const struct cb_store_machine *machine)
-{
-    struct rows *rows = context;
-
-    if (rows->n == rows->capacity) {
-        size_t larger = rows->capacity ? 2 * rows->capacity : 16;
-        struct cb_store_machine *moved = realloc(rows->machines, larger * sizeof(*moved));
-
-        if (!moved)
-            return -ENOMEM;
-        rows->machines = moved;
-        rows->capacity = larger;
-    }
-    rows->machines[rows->n++] = *machine;
-    return 0;
-}
-
-static int list_machines(struct machine_list *list, struct cb_err *err)
-{
-    struct rows rows = {.n = 0};
-    int r = cb_store_machines(list->store, keep_row, &rows, err);
-
-    if (r == -ENOMEM)
-        r = cb_err_set(err, ENOMEM, "out of memory");
-    for (size_t i = 0; i < rows.n && r == 0; i++)
-        r = add_machine(list, &rows.machines[i], err);
-    free(rows.machines);
-    return r;
 }
 
 int cb_http_machines(struct cb_http *http, const struct request *request, struct reply *ret_reply,
                      struct cb_err *err)
 {
-    struct machine_list list = {.machines = json_array()};
+    struct machine_list list = {.machines = json_array(), .err = err};
     int r = cb_http_take_store(http, &list.store, err);
 
     (void)request;
     if (r == 0) {
         list.names.store = list.store;
-        r = list.machines ? list_machines(&list, err) : cb_err_set(err, ENOMEM, "out of memory");
+        r = list.machines ? cb_pages_machines(list.store, add_machine, &list, err)
+                          : cb_err_set(err, ENOMEM, "out of memory");
         cb_http_give_store(http, list.store);
     }
     cb_names_clear(&list.names);
