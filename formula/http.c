@@ -218,7 +218,7 @@ static bool matches(const char *pattern, const char *path, char *ret_id, size_t 
     return true;
 }
 
-/* *@ret_allow: the method that would do, when only the method is wrong. */
+/* *@ret_allow: the methods that would do, when only the method is wrong. */
 static const struct route *find_route(const char *method, const char *path, char *ret_id,
                                       size_t size, char ret_machine[CB_NAME_SIZE],
                                       const char **ret_allow)
@@ -232,7 +232,7 @@ static const struct route *find_route(const char *method, const char *path, char
                                                    : matches(routes[i].path, path, ret_id, size)) {
             if (strcmp(routes[i].method, method) == 0)
                 return &routes[i];
-            *ret_allow = routes[i].method;
+            *ret_allow = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
         }
     return NULL;
 }
@@ -296,6 +296,8 @@ static int check_request(const struct cb_http *http, struct MHD_Connection *conn
 /* ---- the life of a request ---- */
 
 struct upload {
+    bool begun;
+    bool zero; /* a byte 0 in the path */
     size_t size;
     bool too_large;
     char body[BODY_MAX + 1];
@@ -341,9 +343,12 @@ static enum MHD_Result answer(struct cb_http *http, struct MHD_Connection *conne
     int r;
 
     atomic_fetch_add(&http->requests_total, 1);
-    if (!route && allow)
-        return send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "this path has other methods",
-                          allow);
+    if (upload->zero)
+        return send_error(connection, MHD_HTTP_BAD_REQUEST, "the path has a byte 0 in it", NULL);
+    if (!route && allow) {
+        (void)cb_err_set(&err, EINVAL, "this path is not for %.20s: use %s", method, allow);
+        return send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, err.text, allow);
+    }
     if (!route)
         return send_error(connection, MHD_HTTP_NOT_FOUND,
                           "no such path: the API is /api/v1/{machines,tests,recaps,power,metrics}",
@@ -356,6 +361,20 @@ static enum MHD_Result answer(struct cb_http *http, struct MHD_Connection *conne
     return send_reply(connection, &reply, NULL);
 }
 
+/* The path is decoded in place and ends at a byte 0: whether there is one is seen before only. What
+ * is returned becomes the request's state. */
+static void *on_uri(void *context, const char *uri, struct MHD_Connection *connection)
+{
+    struct upload *upload = calloc(1, sizeof(*upload));
+    const char *zero = strstr(uri, "%00");
+
+    (void)context;
+    (void)connection;
+    if (upload)
+        upload->zero = zero && zero < uri + strcspn(uri, "?");
+    return upload;
+}
+
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *version,
                                   const char *data, size_t *size, void **state)
@@ -363,10 +382,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     struct upload *upload = *state;
 
     (void)version;
-    if (!upload) {
-        upload = calloc(1, sizeof(*upload));
-        *state = upload;
-        return upload ? MHD_YES : MHD_NO;
+    if (!upload)
+        return MHD_NO;
+    if (!upload->begun) {
+        upload->begun = true;
+        return MHD_YES;
     }
     if (*size) {
         take_data(upload, data, *size);
@@ -494,7 +514,7 @@ int cb_http_start(const struct cb_http_options *options, struct cb_http **ret_ht
         NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)CB_HTTP_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_LIMIT, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_END);
+        on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri, NULL, MHD_OPTION_END);
     if (!http->daemon) {
         (void)pthread_mutex_destroy(&http->mutex);
         free(http);

@@ -227,8 +227,8 @@ static void refuses_what_it_does_not_know_and_says_why(void **state)
     large[70000] = '\0';
     refused(get(w, "/"), 404, "/api/v1/");
     refused(get(w, "/api/v1/tests//recap"), 404, "no such path");
-    refused(get(w, "/api/v1/tests"), 405, "methods");
-    refused(request(w, "PUT", "/healthz", NULL, NULL), 405, "methods");
+    refused(get(w, "/api/v1/tests"), 405, "use POST");
+    refused(request(w, "PUT", "/healthz", NULL, NULL), 405, "use ");
     refused(request(w, "GET", "/healthz", NULL, "Host: evil.example:80"), 403, "evil.example");
     refused(request(w, "POST", "/api/v1/tests", BEGIN_BODY, "Content-Type: text/plain"), 400,
             "application/json");
@@ -828,8 +828,11 @@ static void a_recap_that_cannot_be_is_refused_with_the_reason(void **state)
             404, "other");
     refused(request(w, "POST", "/rapls2/node1", NULL, NULL), 400, "name");
     refused(request(w, "POST", "/api/node1", NULL, NULL), 404, "no such path");
+    refused(request(w, "POST", "/metrics", NULL, NULL), 405, "not for POST: use GET, HEAD");
+    refused(get(w, "/healthz%00x"), 400, "byte 0");
+    refused(get(w, "/healthz%00"), 400, "byte 0");
     refused(request(w, "POST", "/rapls2/node1/x", NULL, NULL), 404, "no such path");
-    refused(get(w, "/rapls2/node1"), 405, "methods");
+    refused(get(w, "/rapls2/node1"), 405, "use ");
     refused(request(w, "POST", good, NULL, "Origin: http://localhost"), 403, "browser");
     (void)snprintf(path, sizeof(path), "%s&end=1700000010", good);
     refused(request(w, "POST", path, NULL, NULL), 400, "end: stands there 2 times");
