@@ -10,6 +10,8 @@
 #include "lib/err.h"
 #include "lib/keys.h"
 
+#define ARGUMENTS_MAX 4 /* one more than any verb has */
+
 struct config {
     const char *state_dir;
     bool help;
@@ -72,22 +74,55 @@ static bool is_known(int argc, char **argv)
            (argc == 1 && strcmp(argv[0], "list") == 0);
 }
 
+static char *take(int *argc, char **argv, int at)
+{
+    char *argument = argv[at];
+
+    for (int i = at; i < *argc; i++)
+        argv[i] = argv[i + 1];
+    --*argc;
+    return argument;
+}
+
+/* What is no option, in order; options may stand anywhere. A key may begin with '-', or as the last
+ * argument look like an option. */
+static int arguments(int argc, char **argv, struct config *config, char *ret[ARGUMENTS_MAX],
+                     struct cb_err *err)
+{
+    int next = 1;
+    int n = 0;
+
+    for (;;) {
+        int r = cb_config_parse(options, NULL, argc, argv, config, &next, err);
+
+        if (r < 0)
+            return r;
+        if (next >= argc || n == ARGUMENTS_MAX)
+            return n;
+        ret[n++] = take(&argc, argv, next);
+        if (n == 2 && strcmp(ret[0], "add") == 0 && next < argc && cb_keys_is_z85(argv[next]) &&
+            (next + 1 == argc || strncmp(argv[next], "--", 2) != 0))
+            ret[n++] = take(&argc, argv, next);
+    }
+}
+
 int cb_cmd_keys(int argc, char **argv)
 {
+    char *arguments_of[ARGUMENTS_MAX];
     struct config config = {.help = false};
     struct cb_err err = {0};
-    int next = 1;
+    int n = arguments(argc, argv, &config, arguments_of, &err);
 
-    if (cb_config_parse(options, NULL, argc, argv, &config, &next, &err) < 0)
+    if (n < 0)
         return cb_cmd_fail(CB_CMD_USAGE, &err);
     if (config.help)
         return usage(stdout);
-    if (!is_known(argc - next, argv + next)) {
+    if (!is_known(n, arguments_of)) {
         (void)cb_err_set(&err, EINVAL,
                          "usage: cbformula keys add NAME KEY|FILE | list | revoke NAME");
         return cb_cmd_fail(CB_CMD_USAGE, &err);
     }
-    if (run(&config, argc - next, argv + next, &err) < 0)
+    if (run(&config, n, arguments_of, &err) < 0)
         return cb_cmd_fail(CB_CMD_FAILED, &err);
     return 0;
 }

@@ -59,6 +59,13 @@ int cb_cmd_times(const char *from, const char *to, uint64_t *ret_from_wall_ns,
     return r;
 }
 
+int cb_cmd_form(bool csv, bool json, struct cb_err *err)
+{
+    if (csv && json)
+        return cb_err_set(err, EINVAL, "options --csv and --json: one of them");
+    return 0;
+}
+
 void cb_cmd_csv(const char *text)
 {
     bool quoted = strpbrk(text, ",\"\r\n") != NULL;

@@ -82,6 +82,9 @@ int cb_cmd_time(const char *option, const char *text, uint64_t def, uint64_t *re
 int cb_cmd_times(const char *from, const char *to, uint64_t *ret_from_wall_ns,
                  uint64_t *ret_to_wall_ns, struct cb_err *err) cb_must_check;
 
+/* --csv or --json, not both. */
+int cb_cmd_form(bool csv, bool json, struct cb_err *err) cb_must_check;
+
 /* Print an array of flat objects as CSV (the columns in the order of their first appearance) or as
  * JSON. */
 void cb_cmd_rows(const json_t *rows, bool csv);

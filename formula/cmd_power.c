@@ -364,6 +364,8 @@ static int command(int argc, char **argv, struct show *show, const char *name, c
     if (r == 0)
         r = cb_cmd_idle(config.idle, &show->policy, &err);
     if (r == 0)
+        r = cb_cmd_form(config.csv, config.json, &err);
+    if (r == 0)
         r = cb_cmd_times(config.from, config.to, &query.from_wall_ns, &query.to_wall_ns, &err);
     if (r == 0 && !query.name && !config.from && !config.to)
         r = cb_err_set(&err, EINVAL, "name a test or a container, or give --from and --to");

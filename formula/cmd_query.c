@@ -353,20 +353,22 @@ static int print_machine(void *context, const struct cb_store_machine *machine)
 static int run(struct query *query, struct cb_err *err)
 {
     struct walker walker = {.query = query, .err = err};
-    int r = set_times(query, err);
+    const struct config *config = query->config;
+    int r = cb_state_read(config->state_dir, &query->store, err);
 
-    if (r == 0)
-        r = cb_state_read(query->config->state_dir, &query->store, err);
     if (r < 0)
         return r;
     query->names.store = query->store;
     r = cb_pages_machines(query->store, print_machine, &walker, err);
-    if (r == 0 && query->config->json)
-        (void)puts(query->rows ? "\n]" : "[]");
-    if (r == 0 && query->config->machine && walker.machines == 0)
-        r = cb_err_set(err, ENOENT, "no machine '%.60s' is stored", query->config->machine);
+    if (r == 0 && config->machine && walker.machines == 0)
+        r = cb_err_set(err, ENOENT, "no machine '%.60s' is stored", config->machine);
+    else if (r == 0 && config->container && query->rows == 0)
+        r = cb_err_set(err, ENOENT, "no container '%.60s' is stored for this time",
+                       config->container);
     else if (r == 0 && query->rows == 0)
         (void)fprintf(stderr, "cbformula: nothing is stored for this time\n");
+    if (r == 0 && config->json)
+        (void)puts(query->rows ? "\n]" : "[]");
     query->store = cb_store_close(query->store);
     cb_names_clear(&query->names);
     cb_result_clear(&query->result);
@@ -385,6 +387,10 @@ int cb_cmd_query(int argc, char **argv)
         r = cb_err_set(&err, EINVAL, "unexpected argument '%.60s', see query --help", argument);
     if (r == 0)
         r = cb_cmd_idle(config.idle, &query.policy, &err);
+    if (r == 0)
+        r = cb_cmd_form(config.csv, config.json, &err);
+    if (r == 0)
+        r = set_times(&query, &err);
     if (r < 0)
         return cb_cmd_fail(CB_CMD_USAGE, &err);
     if (config.help) {

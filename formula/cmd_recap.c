@@ -289,6 +289,8 @@ int cb_cmd_recap(int argc, char **argv)
 
     if (r == 0)
         r = cb_cmd_idle(config.idle, &listing.policy, &err);
+    if (r == 0)
+        r = cb_cmd_form(config.csv, config.json, &err);
     if (r < 0)
         return cb_cmd_fail(CB_CMD_USAGE, &err);
     if (config.help) {

@@ -25,6 +25,7 @@
 #include "tests/support/store_fixture.h"
 
 #define SECOND UINT64_C(1000000000)
+#define DASH_KEY "-BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
 #define KEY "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 /* A state directory with a database of three frames of a second, and one recap. */
@@ -222,8 +223,19 @@ static void a_query_says_what_is_wrong(void **state)
 {
     struct bench *b = *state;
 
-    assert_int_equal(RUN(b, cb_cmd_query, "--from", "yesterday", ), 1);
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "yesterday", ), 2);
     assert_non_null(strstr(b->err, "--from"));
+    assert_int_equal(RUN(b, cb_cmd_query, "--from", "5", "--to", "4", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--from", "5", "--to", "4", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_power, "--from", "5", "--to", "4", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_query, "--csv", "--json", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_recap, "--csv", "--json", ), 2);
+    assert_int_equal(RUN(b, cb_cmd_energy, "a", "--csv", "--json", ), 2);
+    assert_non_null(strstr(b->err, "--csv and --json"));
+    assert_int_equal(RUN(b, cb_cmd_power, "nobody", "--json", ), 1);
+    assert_int_equal(RUN(b, cb_cmd_query, "--container", "nobody", "--json", ), 1);
+    assert_string_equal(b->out, "");
+    assert_non_null(strstr(b->err, "no container 'nobody'"));
     assert_int_equal(RUN(b, cb_cmd_query, "--idle", "some", ), 2);
     assert_int_equal(RUN(b, cb_cmd_query, "--nope", ), 2);
     assert_int_equal(RUN(b, cb_cmd_query, "extra", ), 2);
@@ -433,6 +445,13 @@ static void keys_are_added_listed_and_revoked(void **state)
     assert_int_equal(RUN(b, cb_cmd_keys, "add", "node1", ), 2);
     assert_int_equal(RUN(b, cb_cmd_keys, ), 2);
     assert_int_equal(RUN(b, cb_cmd_keys, "forget", "node1", ), 2);
+    /* Options behind the verb, and a key that looks like one. */
+    assert_int_equal(RUN(b, cb_cmd_keys, "add", "node2", DASH_KEY, "--state-dir", b->root->dir, ),
+                     0);
+    assert_int_equal(RUN(b, cb_cmd_keys, "list", "--state-dir", b->root->dir, ), 0);
+    assert_string_equal(b->out, "node2 " DASH_KEY "\n");
+    assert_int_equal(RUN(b, cb_cmd_keys, "list", "--state-dir", "/nonexistent", ), 1);
+    assert_int_equal(RUN(b, cb_cmd_keys, "list", "too", "many", "of", "them", ), 2);
 }
 
 static void a_server_refuses_in_one_line_before_it_runs(void **state)
