@@ -51,8 +51,8 @@ static int take_time(const char *key, const char *text, uint64_t *ret_wall_ns, s
  * while the warm-up begins later is one that was not marked. */
 static int check_marks(struct recap_marks *marks, struct cb_err *err)
 {
-    if (marks->end <= marks->begin)
-        return cb_err_set(err, EINVAL, "end: does not lie after begin");
+    if (marks->end < marks->begin)
+        return cb_err_set(err, EINVAL, "end: lies before begin");
     if (marks->warmup < marks->begin || marks->warmup > marks->end)
         return cb_err_set(err, EINVAL, "beginwarmup: does not lie between begin and end");
     if (marks->execution < marks->begin || marks->execution > marks->end)

@@ -54,6 +54,7 @@ struct cb_recap_domain {
 struct cb_recap_phase {
     const char *name; /* "warmup" or "execution" */
     uint64_t begin_ns, end_ns;
+    uint64_t begin_wall_ns, end_wall_ns; /* of a test told by wall times, as told; else 0 */
     uint64_t covered_ns;
     uint64_t cpu_ns, machine_cpu_ns; /* CB_STAT_ABSENT: not known */
     size_t n_domains, capacity;

@@ -58,6 +58,17 @@ static int tell_tick(struct builder *b, const struct cb_store_frame *frame, stru
     return b->each(b->context, b->recap, err);
 }
 
+/* What cb_wall_to_boot() made of the wall time of a mark, undone. */
+static void find_wall_times(struct cb_recap *recap, const struct cb_store_frame *frame)
+{
+    for (size_t i = 0; i < recap->n_phases; i++) {
+        struct cb_recap_phase *phase = &recap->phases[i];
+
+        if (phase->begin_wall_ns == 0 && frame->t1_ns >= phase->begin_ns)
+            phase->begin_wall_ns = frame->wall_ns - (frame->t1_ns - phase->begin_ns);
+    }
+}
+
 static int add_frame(void *context, const struct cb_store_frame *frame, struct cb_err *err)
 {
     struct builder *b = context;
@@ -66,6 +77,8 @@ static int add_frame(void *context, const struct cb_store_frame *frame, struct c
 
     b->wall_offset_ns = (int64_t)(frame->wall_ns - frame->t1_ns);
     b->has_wall = true;
+    if (b->recap->test.end_wall_ns)
+        find_wall_times(b->recap, frame);
     if (r == -EBADMSG) { /* waiting does not cure it */
         b->recap->n_damaged++;
         cb_log_debug("frame %lld is damaged: %s", (long long)frame->id, why.text);
@@ -111,6 +124,14 @@ static void set_wall_times(struct cb_recap *recap, const struct builder *b)
     if (recap->test.end_wall_ns) { /* told so: not a rounding different */
         recap->begin_wall_ns = recap->test.begin_wall_ns;
         recap->end_wall_ns = recap->test.end_wall_ns;
+        for (size_t i = recap->n_phases; i-- > 0;) {
+            struct cb_recap_phase *phase = &recap->phases[i];
+
+            if (phase->begin_wall_ns == 0 || phase->begin_ns == recap->test.begin_ns)
+                phase->begin_wall_ns = recap->begin_wall_ns;
+            phase->end_wall_ns =
+                i + 1 < recap->n_phases ? phase[1].begin_wall_ns : recap->end_wall_ns;
+        }
     }
 }
 

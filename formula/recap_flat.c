@@ -142,22 +142,33 @@ static const json_t *find_phase(const json_t *recap, const char *name)
     return NULL;
 }
 
+/* As told, else by the begin's difference of the clocks. */
+static int64_t wall_of(const json_t *recap, const json_t *phase)
+{
+    const json_t *told = json_object_get(phase, "begin_wall_ns");
+
+    return told ? json_integer_value(told)
+                : int_of(phase, "begin_ns") - int_of(recap, "begin_ns") +
+                      int_of(recap, "begin_wall_ns");
+}
+
 static bool set_times(json_t *flat, const json_t *recap)
 {
     const json_t *warmup = find_phase(recap, "warmup");
     const json_t *execution = find_phase(recap, "execution");
-    int64_t begin = int_of(recap, "begin_ns");
-    int64_t end = int_of(recap, "end_ns");
-    int64_t warmup_ns = warmup ? int_of(warmup, "begin_ns") : begin;
-    int64_t execution_ns = execution ? int_of(execution, "begin_ns") : warmup ? end : begin;
-    int64_t to_wall_ns = int_of(recap, "begin_wall_ns") - begin;
-    bool ok = set_date(flat, "begin", begin + to_wall_ns);
+    int64_t begin = int_of(recap, "begin_wall_ns");
+    int64_t end = int_of(recap, "end_wall_ns");
+    int64_t begin_warmup = warmup ? wall_of(recap, warmup) : begin;
+    int64_t begin_execution = execution ? wall_of(recap, execution) : begin;
+    int64_t executed =
+        execution || !warmup ? begin_execution : end; /* never, where only warmed up */
+    bool ok = set_date(flat, "begin", begin);
 
-    ok = ok && set_date(flat, "beginwarmup", warmup_ns + to_wall_ns);
-    ok = ok && set_date(flat, "beginexecution", execution_ns + to_wall_ns);
-    ok = ok && set_date(flat, "end", int_of(recap, "end_wall_ns"));
-    ok = ok && set(flat, "warmup time", json_real((double)(execution_ns - warmup_ns) / 1e9));
-    return ok && set(flat, "execution time", json_real((double)(end - execution_ns) / 1e9));
+    ok = ok && set_date(flat, "beginwarmup", begin_warmup);
+    ok = ok && set_date(flat, "beginexecution", begin_execution);
+    ok = ok && set_date(flat, "end", end);
+    ok = ok && set(flat, "warmup time", json_real((double)(executed - begin_warmup) / 1e9));
+    return ok && set(flat, "execution time", json_real((double)(end - executed) / 1e9));
 }
 
 static bool set_head(json_t *flat, const json_t *recap)

@@ -7,7 +7,7 @@
  * Theirs    name, id; begin, beginwarmup, beginexecution, end; "warmup time" and "execution time"
  *           (s); warmup_powers_<D>_<socket> and execution_powers_<D>_<socket>: the joules of the
  *           whole machine in that phase, with D = PKG, DRAM, CORES, GPU (uncore), PSYS. A mark that
- *           was not set is the begin; a phase without data has no member.
+ *           was not set is the begin (where only the warm-up was, its time goes up to the end); a phase without data has no member.
  * Ours      test, machine, boot_id, image, exit_code (not there when it is not known), source; for
  *           each phase P and domain, joules: P_container_dynamic_<D>_<socket>,
  *           P_container_uncertainty_..., P_container_idle_... (what the idle policy gives it; of

@@ -63,7 +63,13 @@ static json_t *phase_to_json(const struct cb_recap_phase *phase)
     for (size_t i = 0; i < phase->n_domains && ok; i++)
         ok = json_array_append_new(domains, domain_to_json(&phase->domains[i])) == 0;
     ok = ok && set(object, "phase", json_string(phase->name));
-    ok = ok && set(object, "seconds", seconds(phase->end_ns - phase->begin_ns));
+    if (phase->end_wall_ns) {
+        ok = ok && set(object, "seconds", seconds(phase->end_wall_ns - phase->begin_wall_ns));
+        ok = ok && set(object, "begin_wall_ns", number(phase->begin_wall_ns));
+        ok = ok && set(object, "end_wall_ns", number(phase->end_wall_ns));
+    } else {
+        ok = ok && set(object, "seconds", seconds(phase->end_ns - phase->begin_ns));
+    }
     ok = ok && set(object, "begin_ns", number(phase->begin_ns));
     ok = ok && set(object, "end_ns", number(phase->end_ns));
     ok = ok && set(object, "cpu_seconds", seconds(phase->cpu_ns));
