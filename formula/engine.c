@@ -67,10 +67,12 @@ int cb_engine_add_model(struct cb_engine *engine, uint16_t socket, uint8_t domai
     }
     model->socket = socket;
     model->domain = domain;
-    if (engine->kind == CB_MODEL_CPUTIME)
-        cb_cputime_init(&model->cputime);
-    else
+    if (engine->kind == CB_MODEL_CPUTIME) {
+        for (size_t w = 0; w < CB_WEIGHTS; w++)
+            cb_cputime_init(&model->cputime[w]);
+    } else {
         cb_cbwatts_init(&model->cbwatts);
+    }
     engine->models = models;
     engine->models[engine->n_models++] = model;
     *ret_model = model;
@@ -184,13 +186,12 @@ static void run_model(const struct cb_engine *engine, struct cb_engine_model *mo
     bool learns = known && (whole || domain->tick.n_events == 0);
 
     if (engine->kind == CB_MODEL_CPUTIME) {
-        if (model->weight != engine->features.weight)
-            cb_cputime_init(&model->cputime); /* nanoseconds or cycles: not one line */
-        model->weight = (uint8_t)engine->features.weight;
-        domain->predicted_w = cb_cputime_predict(&model->cputime, domain->cpu_rate);
+        struct cb_cputime *line = &model->cputime[engine->features.weight];
+
+        domain->predicted_w = cb_cputime_predict(line, domain->cpu_rate);
         if (learns)
-            cb_cputime_learn(&model->cputime, domain->cpu_rate, domain->power_w);
-        cb_cputime_estimate(&model->cputime, domain->cpu_rate, domain->power_w, &domain->estimate);
+            cb_cputime_learn(line, domain->cpu_rate, domain->power_w);
+        cb_cputime_estimate(line, domain->cpu_rate, domain->power_w, &domain->estimate);
     } else {
         domain->predicted_w = cb_cbwatts_predict(&model->cbwatts, &domain->tick);
         if (learns)

@@ -13,10 +13,9 @@ struct cb_engine_model {
     uint16_t socket;
     uint8_t domain;
     double frequency; /* the last one known */
-    uint8_t weight;   /* enum cb_weight the CPU-time line was fitted to */
     union {
         struct cb_cbwatts cbwatts;
-        struct cb_cputime cputime;
+        struct cb_cputime cputime[CB_WEIGHTS]; /* nanoseconds and cycles are not one line */
     };
 };
 

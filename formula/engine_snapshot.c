@@ -16,7 +16,7 @@
 #include "lib/err.h"
 
 #define MAGIC UINT32_C(0x6d776263) /* "cbwm" */
-#define SNAPSHOT_VERSION 4
+#define SNAPSHOT_VERSION 5
 
 struct walk {
     uint8_t *out; /* writing; NULL: only measuring */
@@ -193,17 +193,13 @@ static void walk_cputime(struct walk *walk, struct cb_cputime *model)
 static void walk_model(struct walk *walk, struct cb_engine_model *model, enum cb_model_kind kind,
                        size_t n_columns)
 {
-    uint64_t weight = model->weight;
-
     walk_double(walk, &model->frequency, 0, "frequency");
-    walk_uint(walk, &weight, 1, "weight");
-    model->weight = (uint8_t)weight;
-    if (walk->reading && weight > CB_WEIGHT_CYCLES)
-        fail(walk, "weight");
-    if (kind == CB_MODEL_CPUTIME)
-        walk_cputime(walk, &model->cputime);
-    else
+    if (kind == CB_MODEL_CPUTIME) {
+        for (size_t w = 0; w < CB_WEIGHTS; w++)
+            walk_cputime(walk, &model->cputime[w]);
+    } else {
         walk_cbwatts(walk, &model->cbwatts, n_columns);
+    }
 }
 
 /* Which model an entry is for: read before there is one to fill. */

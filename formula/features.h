@@ -46,7 +46,7 @@ struct cb_column_table {
     struct cb_column at[CB_MODEL_EVENTS];
 };
 
-enum cb_weight { CB_WEIGHT_NONE, CB_WEIGHT_CPU_TIME, CB_WEIGHT_CYCLES };
+enum cb_weight { CB_WEIGHT_NONE, CB_WEIGHT_CPU_TIME, CB_WEIGHT_CYCLES, CB_WEIGHTS };
 
 struct cb_socket_features {
     double total[CB_MODEL_EVENTS];

@@ -544,6 +544,49 @@ static void cpu_time_sharing_is_by_cpu_time(void **state)
     cb_result_clear(&result);
 }
 
+/* As PowerAPI's reports are; without the CPU time, cycles are what is shared by. */
+static void reported_tick(struct scene *scene, double first, double second, bool timed)
+{
+    const double cpu[3] = {0, first, second};
+
+    init_scene(scene, 1, timed ? 2 : 1, 2);
+    scene->frame.has_machine_row = false;
+    scene->frame.n_stats = 0;
+    scene->events[0].name = "cycles";
+    scene->events[1].name = "time_running";
+    for (size_t row = 1; row < 3; row++) {
+        set_count(scene, row, 0, 0, (uint64_t)(cpu[row] * 2.6e9));
+        if (timed)
+            set_count(scene, row, 0, 1, (uint64_t)(cpu[row] * 1e9));
+    }
+    add_energy(scene, 0, CB_DOMAIN_PACKAGE, (uint64_t)((20 + 30 * (first + second)) * 1e6));
+}
+
+static void a_tick_by_cycles_leaves_what_was_learnt_by_cpu_time(void **state)
+{
+    static struct scene scene;
+    struct cb_result result = {0};
+    struct cb_engine *engine = new_engine(CB_MODEL_CPUTIME);
+
+    (void)state;
+    for (int tick = 0; tick < 80; tick++) {
+        bool timed = tick % 10 != 9;
+
+        reported_tick(&scene, uniform(), 0.5 * uniform(), timed);
+        assert_int_equal(cb_engine_frame(engine, &scene.frame, &result, NULL), 0);
+        assert_string_equal(cb_engine_weight(engine), timed ? "time_running" : "cycles");
+        if (tick < 2 || tick == 9) /* the first of a weight has no line yet, */
+            continue;
+        if (tick != 19) /* two make one */
+            assert_true(fabs(result.domains[0].predicted_w -
+                             (double)result.domains[0].energy_uj / 1e6) < 0.001);
+        assert_int_equal(result.domains[0].flags & CB_RESULT_PRIOR, 0);
+        assert_true(fabs((double)result.domains[0].idle_uj - 20e6) < 1000);
+    }
+    engine = cb_engine_free(engine);
+    cb_result_clear(&result);
+}
+
 /* --- state --- */
 
 static void hardware_tick(struct scene *scene)
@@ -572,41 +615,49 @@ static void hardware_tick(struct scene *scene)
     }
 }
 
-static void a_restored_engine_goes_on_to_the_same_bits(void **state)
+static void reported_tick_of_either_weight(struct scene *scene)
+{
+    reported_tick(scene, uniform(), uniform(), uniform() > 0.3);
+}
+
+static void check_restored(enum cb_model_kind kind, void (*make_tick)(struct scene *))
 {
     static struct scene scene;
+    struct cb_engine *a = new_engine(kind), *b = new_engine(kind);
+    struct cb_result of_a = {0}, of_b = {0};
+    uint8_t *bytes = NULL, *packed_a = NULL, *packed_b = NULL;
+    size_t size, size_a, size_b;
 
-    (void)state;
-    for (int kind = CB_MODEL_CBWATTS; kind <= CB_MODEL_CPUTIME; kind++) {
-        struct cb_engine *a = new_engine((enum cb_model_kind)kind);
-        struct cb_engine *b = new_engine((enum cb_model_kind)kind);
-        struct cb_result of_a = {0}, of_b = {0};
-        uint8_t *bytes = NULL, *packed_a = NULL, *packed_b = NULL;
-        size_t size, size_a, size_b;
-
-        for (int tick = 0; tick < 50; tick++) {
-            hardware_tick(&scene);
-            assert_int_equal(cb_engine_frame(a, &scene.frame, &of_a, NULL), 0);
-        }
-        assert_int_equal(cb_engine_save(a, &bytes, &size, NULL), 0);
-        assert_int_equal(cb_engine_restore(b, bytes, size, NULL), 0);
-        free(bytes);
-        for (int tick = 0; tick < 50; tick++) {
-            hardware_tick(&scene);
-            assert_int_equal(cb_engine_frame(a, &scene.frame, &of_a, NULL), 0);
-            assert_int_equal(cb_engine_frame(b, &scene.frame, &of_b, NULL), 0);
-            assert_int_equal(cb_result_pack(&of_a, &packed_a, &size_a, NULL), 0);
-            assert_int_equal(cb_result_pack(&of_b, &packed_b, &size_b, NULL), 0);
-            assert_int_equal(size_a, size_b);
-            assert_memory_equal(packed_a, packed_b, size_a);
-            free(packed_a);
-            free(packed_b);
-        }
-        cb_result_clear(&of_a);
-        cb_result_clear(&of_b);
-        a = cb_engine_free(a);
-        b = cb_engine_free(b);
+    for (int tick = 0; tick < 50; tick++) {
+        make_tick(&scene);
+        assert_int_equal(cb_engine_frame(a, &scene.frame, &of_a, NULL), 0);
     }
+    assert_int_equal(cb_engine_save(a, &bytes, &size, NULL), 0);
+    assert_int_equal(cb_engine_restore(b, bytes, size, NULL), 0);
+    free(bytes);
+    for (int tick = 0; tick < 50; tick++) {
+        make_tick(&scene);
+        assert_int_equal(cb_engine_frame(a, &scene.frame, &of_a, NULL), 0);
+        assert_int_equal(cb_engine_frame(b, &scene.frame, &of_b, NULL), 0);
+        assert_int_equal(cb_result_pack(&of_a, &packed_a, &size_a, NULL), 0);
+        assert_int_equal(cb_result_pack(&of_b, &packed_b, &size_b, NULL), 0);
+        assert_int_equal(size_a, size_b);
+        assert_memory_equal(packed_a, packed_b, size_a);
+        free(packed_a);
+        free(packed_b);
+    }
+    cb_result_clear(&of_a);
+    cb_result_clear(&of_b);
+    a = cb_engine_free(a);
+    b = cb_engine_free(b);
+}
+
+static void a_restored_engine_goes_on_to_the_same_bits(void **state)
+{
+    (void)state;
+    check_restored(CB_MODEL_CBWATTS, hardware_tick);
+    check_restored(CB_MODEL_CPUTIME, hardware_tick);
+    check_restored(CB_MODEL_CPUTIME, reported_tick_of_either_weight);
 }
 
 static void a_bad_snapshot_changes_nothing(void **state)
@@ -699,6 +750,7 @@ int main(void)
         cmocka_unit_test(mperf_tells_how_busy_the_cpus_are),
         cmocka_unit_test(no_activity_at_all_leaves_the_dynamic_part_unattributed),
         cmocka_unit_test(cpu_time_sharing_is_by_cpu_time),
+        cmocka_unit_test(a_tick_by_cycles_leaves_what_was_learnt_by_cpu_time),
         cmocka_unit_test(a_restored_engine_goes_on_to_the_same_bits),
         cmocka_unit_test(a_bad_snapshot_changes_nothing),
         cmocka_unit_test(memory_that_runs_out_is_an_error_and_nothing_else),
