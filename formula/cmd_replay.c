@@ -97,6 +97,7 @@ static int replay_smartwatts(const struct cb_replay_config *config, struct cb_er
     tell(counts->no_all, "socket ticks have no report of the whole machine, left out");
     tell(counts->bad_frequency, "socket ticks have an MPERF of 0, left out as the reference does");
     tell(counts->stopped, "actors of the reference would have died of their input, and stopped");
+    tell(counts->long_metadata, "reports have more than 16 KiB of metadata, left out");
     run = cb_smartwatts_run_free(run);
     return r;
 }

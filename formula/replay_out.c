@@ -157,5 +157,6 @@ void cb_replay_out_smartwatts(FILE *out, const struct cb_smartwatts_power *power
         put_text(out, power->reference);
     else
         (void)fprintf(out, "\"smartwatts-%.0f-%" PRIu64 "\"", power->layer_mhz, power->id);
-    (void)fprintf(out, ",\"ratio\":%.17g}}\n", power->ratio);
+    (void)fprintf(out, ",\"ratio\":%.17g%s}}\n", power->ratio,
+                  power->metadata ? power->metadata : "");
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/err.h"
+#include "lib/hwpc_metadata.h"
 
 #define BUFFERED 5 /* ticks an actor holds back */
 
@@ -15,6 +16,7 @@
 struct shared {
     unsigned holders;
     struct cb_hwpc_report *report;
+    char *metadata; /* as struct cb_smartwatts_power has it */
 };
 
 /* The reports of one timestamp, in the order they came. */
@@ -51,6 +53,7 @@ static void drop(struct shared *shared)
 {
     if (--shared->holders == 0) {
         shared->report = cb_hwpc_report_free(shared->report);
+        free(shared->metadata);
         free(shared);
     }
 }
@@ -256,17 +259,17 @@ static bool is_all(const struct shared *shared)
     return strcmp(shared->report->target, CB_HWPC_ALL) == 0;
 }
 
-static const struct cb_hwpc_report *all_of(const struct tick *tick)
+static const struct shared *all_of(const struct tick *tick)
 {
     for (size_t i = 0; i < tick->n; i++) {
         if (is_all(tick->reports[i]))
-            return tick->reports[i]->report;
+            return tick->reports[i];
     }
     return NULL;
 }
 
 static int keep(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
-                const struct tick *tick, const char *target, double power_w, double ratio,
+                const struct shared *of, const char *target, double power_w, double ratio,
                 struct cb_err *err)
 {
     bool rapl = strcmp(target, "rapl") == 0;
@@ -281,7 +284,7 @@ static int keep(struct cb_smartwatts_run *run, const struct actor *actor, int sc
         run->powers_room = room;
     }
     run->powers[run->n_powers++] = (struct cb_smartwatts_power){
-        .timestamp_ms = tick->timestamp_ms,
+        .timestamp_ms = of->report->timestamp_ms,
         .sensor = actor->sensor,
         .target = target,
         .socket = actor->socket,
@@ -291,6 +294,7 @@ static int keep(struct cb_smartwatts_run *run, const struct actor *actor, int sc
         .id = rapl ? 0 : cb_smartwatts_layer_id(actor->models[scope]),
         .ratio = ratio,
         .power_w = power_w,
+        .metadata = of->metadata,
     };
     return 0;
 }
@@ -301,19 +305,19 @@ static int keep_targets(struct cb_smartwatts_run *run, const struct actor *actor
     int r = 0;
 
     for (size_t i = 0; i < tick->n && r == 0; i++) {
-        const struct cb_hwpc_report *report = tick->reports[i]->report;
+        const struct shared *of = tick->reports[i];
         struct vector vector;
         double power_w, ratio;
 
-        if (is_all(tick->reports[i]))
+        if (is_all(of))
             continue;
-        if (!fill_vector(report, actor->socket, &vector) ||
+        if (!fill_vector(of->report, actor->socket, &vector) ||
             !cb_smartwatts_target(actor->models[scope], vector.values, vector.n, &power_w,
                                   &ratio)) {
             *ret_alive = false;
             return 0;
         }
-        r = keep(run, actor, scope, tick, report->target, power_w, ratio, err);
+        r = keep(run, actor, scope, of, of->report->target, power_w, ratio, err);
     }
     return r;
 }
@@ -366,7 +370,7 @@ static enum frequency frequency_of(struct cb_smartwatts_run *run, const struct a
 /* One tick up to where the reference ends it. The reports are in run->powers; they are void where
  * *@ret_alive is false: its actor dies before it sends any of them. */
 static int work(struct cb_smartwatts_run *run, const struct actor *actor, int scope,
-                const struct tick *tick, const struct cb_hwpc_report *all, bool *ret_alive,
+                const struct tick *tick, const struct shared *all, bool *ret_alive,
                 struct cb_err *err)
 {
     enum cb_smartwatts_step step = CB_SMARTWATTS_STOPPED;
@@ -377,20 +381,20 @@ static int work(struct cb_smartwatts_run *run, const struct actor *actor, int sc
 
     run->n_powers = 0;
     *ret_alive = false;
-    if (!rapl_count(all, actor->socket, run->options.reference[scope], &count) ||
+    if (!rapl_count(all->report, actor->socket, run->options.reference[scope], &count) ||
         !sum_targets(actor, tick, &sum))
         return 0;
-    frequency = frequency_of(run, actor, scope, all, &mhz);
+    frequency = frequency_of(run, actor, scope, all->report, &mhz);
     if (frequency == FREQUENCY_MISSING)
         return 0;
     power_w = ldexp(count, -32) / run->options.period_s;
-    r = keep(run, actor, scope, tick, "rapl", power_w, 1, err);
+    r = keep(run, actor, scope, all, "rapl", power_w, 1, err);
     if (r == 0 && frequency == FREQUENCY_KNOWN)
         r = cb_smartwatts_tick(actor->models[scope], mhz, power_w, sum.values, sum.n, &step,
                                &global_w, err);
     *ret_alive = frequency == FREQUENCY_INVALID || step != CB_SMARTWATTS_STOPPED;
     if (r == 0 && step == CB_SMARTWATTS_PREDICTED) {
-        r = keep(run, actor, scope, tick, "global", global_w, 1, err);
+        r = keep(run, actor, scope, all, "global", global_w, 1, err);
         if (r == 0)
             r = keep_targets(run, actor, scope, tick, ret_alive, err);
     }
@@ -398,8 +402,7 @@ static int work(struct cb_smartwatts_run *run, const struct actor *actor, int sc
 }
 
 static int process_scope(struct cb_smartwatts_run *run, struct actor *actor, int scope,
-                         const struct tick *tick, const struct cb_hwpc_report *all,
-                         struct cb_err *err)
+                         const struct tick *tick, const struct shared *all, struct cb_err *err)
 {
     bool alive;
     int r = work(run, actor, scope, tick, all, &alive, err);
@@ -417,7 +420,7 @@ static int process_scope(struct cb_smartwatts_run *run, struct actor *actor, int
 static int process(struct cb_smartwatts_run *run, struct actor *actor, const struct tick *tick,
                    struct cb_err *err)
 {
-    const struct cb_hwpc_report *all = all_of(tick);
+    const struct shared *all = all_of(tick);
     int r = 0;
 
     if (!all || tick->n < 2) {
@@ -518,18 +521,32 @@ static const char *routing_group(const struct cb_hwpc_report *report)
     return best;
 }
 
+static int take_metadata(struct cb_smartwatts_run *run, struct shared *shared, struct cb_err *err)
+{
+    static const char *const own[] = {"scope", "socket", "formula", "ratio"};
+    int r;
+
+    if (!shared->report->metadata)
+        return 0;
+    r = cb_hwpc_metadata_text(shared->report->metadata, own, sizeof(own) / sizeof(own[0]),
+                              &shared->metadata, err);
+    run->counts.long_metadata += r == 0 && !shared->metadata;
+    return r;
+}
+
 int cb_smartwatts_run_add(struct cb_smartwatts_run *run, struct cb_hwpc_report *report,
                           struct cb_err *err)
 {
     const char *group = routing_group(report), *before = NULL;
     struct shared *shared = calloc(1, sizeof(*shared));
-    int r = 0;
+    int r;
 
     if (!shared) {
         report = cb_hwpc_report_free(report);
         return cb_err_set(err, ENOMEM, "out of memory for a report");
     }
     *shared = (struct shared){.holders = 1, .report = report};
+    r = take_metadata(run, shared, err);
     for (size_t i = 0; group && i < report->n_counts && r == 0; i++) {
         const struct cb_hwpc_count *count = &report->counts[i];
 

@@ -8,6 +8,7 @@
  * reference's actor dies of a tick (a frequency below one base clock, half an msr group, a container
  * with fewer events than the others), ours stops too, and nothing of that tick is sent. An `all`
  * without the msr group is taken at the base frequency (our one extension).
+ * A power report has the metadata of the report it comes from; `rapl` and `global` that of `all`.
  */
 #ifndef CB_FORMULA_SMARTWATTS_RUN_H
 #define CB_FORMULA_SMARTWATTS_RUN_H
@@ -42,6 +43,8 @@ struct cb_smartwatts_power {
     double layer_mhz;      /* else: which model it was */
     uint64_t id;
     double ratio, power_w;
+    const char
+        *metadata; /* the report's own as JSON, `,"key":value` each, but what is above; or "" */
 };
 
 typedef int cb_smartwatts_emit(void *context, const struct cb_smartwatts_power *power,
@@ -49,6 +52,7 @@ typedef int cb_smartwatts_emit(void *context, const struct cb_smartwatts_power *
 
 struct cb_smartwatts_run_counts {
     uint64_t no_all, no_containers, no_msr, bad_frequency, stopped;
+    uint64_t long_metadata; /* reports whose metadata is left out: above CB_HWPC_MAX_METADATA */
 };
 
 int cb_smartwatts_run_new(const struct cb_smartwatts_run_options *options, cb_smartwatts_emit *emit,

@@ -238,6 +238,14 @@ static int parse_groups(struct cb_hwpc_report *report, json_t *groups, struct cb
     return 0;
 }
 
+/* An object; whatever else is there is no metadata. */
+static const struct cb_hwpc_metadata *metadata_of(const json_t *document)
+{
+    const json_t *metadata = json_object_get(document, "metadata");
+
+    return json_is_object(metadata) ? (const struct cb_hwpc_metadata *)metadata : NULL;
+}
+
 static void release_json(void *owner)
 {
     json_decref(owner);
@@ -255,6 +263,7 @@ int cb_hwpc_from_json(void *document, struct cb_hwpc_report **ret_report, struct
         return cb_err_set(err, ENOMEM, "out of memory for a report");
     report->owner = json_incref(document);
     report->release = release_json;
+    report->metadata = metadata_of(document);
     r = parse_timestamp(json_object_get(document, "timestamp"), err, &report->timestamp_ms);
     if (r == 0)
         r = parse_text(document, "sensor", &report->sensor, err);
@@ -310,7 +319,7 @@ static json_t *child(json_t *parent, const char *key)
     return object;
 }
 
-static json_t *number(double value)
+void *cb_hwpc_number(double value)
 {
     if (value < EXACT_DOUBLE && value == floor(value))
         return json_integer((json_int_t)value);
@@ -328,7 +337,7 @@ static json_t *to_json(const struct cb_hwpc_report *report)
 
         object = object ? child(object, count->socket) : NULL;
         object = object ? child(object, count->cpu) : NULL;
-        ok = object && json_object_set_new(object, count->event, number(count->value)) == 0;
+        ok = object && json_object_set_new(object, count->event, cb_hwpc_number(count->value)) == 0;
     }
     if (!ok) {
         json_decref(groups);

@@ -7,7 +7,7 @@
  *          {"reports":[...]} too. A BOM is skipped.
  *          Timestamps: integer milliseconds, digits in a string, ISO 8601 (without a zone: UTC),
  *          MongoDB's {"$date": ...}. Counts: integers or doubles, >= 0. Unknown members are
- *          ignored ("_id", "metadata").
+ *          ignored ("_id", and of CSV the column "metadata").
  * CSV      a directory of GROUP.csv with the columns timestamp, sensor, target, socket, cpu and one
  *          for each event; rows of one (timestamp, sensor, target) in all files are one report.
  * Errors   -EBADMSG not such a report; the text says where: "file:line: ...".
@@ -24,6 +24,7 @@
 #include "lib/cleanup.h"
 
 struct cb_err;
+struct cb_hwpc_metadata;
 
 #define CB_HWPC_MAX_COUNTS 1000000 /* of one report */
 #define CB_HWPC_ALL "all"          /* the target that is the whole machine */
@@ -39,7 +40,8 @@ struct cb_hwpc_report {
     const char *sensor, *target;
     size_t n_counts; /* in the order of the document */
     struct cb_hwpc_count *counts;
-    void *owner; /* of the strings, which live as long as the report */
+    const struct cb_hwpc_metadata *metadata; /* hwpc_metadata.h; NULL: none */
+    void *owner; /* of the strings and metadata, which live as long as the report */
     void (*release)(void *owner);
 };
 

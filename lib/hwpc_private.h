@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hwpc_private.h - what hwpc.c and hwpc_reader.c share. */
+/* hwpc_private.h - what hwpc.c, hwpc_metadata.c and hwpc_reader.c share. */
 #ifndef CB_LIB_HWPC_PRIVATE_H
 #define CB_LIB_HWPC_PRIVATE_H
 
@@ -10,5 +10,8 @@
 /* @document is a json_t, borrowed; the report keeps a reference of its own. */
 int cb_hwpc_from_json(void *document, struct cb_hwpc_report **ret_report,
                       struct cb_err *err) cb_must_check;
+
+/* A new json_t: an integer where @value is whole. NULL: out of memory. */
+void *cb_hwpc_number(double value);
 
 #endif

@@ -75,8 +75,8 @@ static void run(const struct fake_root *root, int (*command)(int, char **), char
 #define RUN(root, command, output, ...)                                                            \
     run((root), (command), (char *[]){TEXT("cbformula"), __VA_ARGS__, NULL}, (output))
 
-/* @n ticks of a machine with one container, too few for a first fit. */
-static void put_ticks(const struct fake_root *root, int n)
+/* @n ticks of a machine with one container, too few for a first fit. @more: members of `all`. */
+static void put_ticks(const struct fake_root *root, int n, const char *more)
 {
     char text[4096] = "";
     size_t used = 0;
@@ -84,11 +84,11 @@ static void put_ticks(const struct fake_root *root, int n)
     for (int i = 0; i < n; i++)
         used += (size_t)snprintf(
             text + used, sizeof(text) - used,
-            "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":{\"0\":"
+            "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"all\",%s\"groups\":{\"rapl\":{\"0\":"
             "{\"0\":{\"RAPL_ENERGY_PKG\":100000000000}}}}}\n"
             "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"c\",\"groups\":{\"core\":{\"0\":"
             "{\"0\":{\"CYCLES\":1000}}}}}\n",
-            1000 * i, 1000 * i);
+            1000 * i, more, 1000 * i);
     assert_true(used < sizeof(text));
     fake_root_put(root, "in.jsonl", "%s", text);
 }
@@ -100,7 +100,7 @@ static void a_model_without_a_prediction_has_no_error_of_zero(void **state)
     char path[128], fields[11][64] = {{0}};
     const char *row;
 
-    put_ticks(root, 5);
+    put_ticks(root, 5, "");
     (void)snprintf(path, sizeof(path), "%s/in.jsonl", root->dir);
     RUN(root, cb_cmd_evaluate, &output, TEXT("--model"), TEXT("smartwatts"), path);
     assert_int_equal(output.status, 0);
@@ -175,6 +175,29 @@ static void smartwatts_takes_a_recording_of_frames(void **state)
     assert_int_equal(occurrences(output.out, " cbwatts "), domains);
 }
 
+/* Integers stay integers, and what the formula says itself is not overridden. */
+static void smartwatts_passes_a_reports_own_metadata_on(void **state)
+{
+    const struct fake_root *root = *state;
+    struct output output;
+    char path[128];
+
+    put_ticks(root, 2,
+              "\"metadata\":{\"host\":\"h\\\"\",\"socket\":\"9\",\"n\":3,\"scope\":null,\"k\":{"
+              "\"a\":[1.5,"
+              "true]}},");
+    (void)snprintf(path, sizeof(path), "hwpc-json:%s/in.jsonl", root->dir);
+    RUN(root, cb_cmd_replay, &output, TEXT("--in"), path, TEXT("--model"), TEXT("smartwatts"),
+        TEXT("--out"), TEXT("powerapi-json"), TEXT("--flush"), TEXT("--disable-dram-formula"));
+    assert_int_equal(output.status, 0);
+    assert_int_equal(occurrences(output.out, "\n"), 2);
+    assert_int_equal(occurrences(output.out,
+                                 "\"metadata\":{\"scope\":\"cpu\",\"socket\":\"0\",\"formula\":"
+                                 "\"RAPL_ENERGY_PKG\",\"ratio\":1,\"host\":\"h\\\"\",\"n\":3,"
+                                 "\"k\":{\"a\":[1.5,true]}}}\n"),
+                     2);
+}
+
 /* @name as a whole: --in is not --influxdb. */
 static bool has_option(const char *text, const char *name)
 {
@@ -219,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_model_without_a_prediction_has_no_error_of_zero),
         TEST(smartwatts_takes_a_recording_of_frames),
+        TEST(smartwatts_passes_a_reports_own_metadata_on),
         TEST(every_option_is_in_the_manual),
     };
 

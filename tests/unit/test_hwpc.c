@@ -15,6 +15,7 @@
 
 #include "lib/err.h"
 #include "lib/hwpc.h"
+#include "lib/hwpc_metadata.h"
 
 #define REPORT                                                                                     \
     "{\"timestamp\":1000,\"sensor\":\"s\",\"target\":\"all\",\"groups\":{\"rapl\":{\"0\":{\"7\":"  \
@@ -111,6 +112,49 @@ static void takes_doubles_and_mongodbs_numbers(void **state)
     assert_true(report->counts[0].value == 8.75e10);
     assert_true(report->counts[1].value == 18446744073709551616.0);
     report = cb_hwpc_report_free(report);
+}
+
+static char *metadata_text(const char *metadata)
+{
+    static const char *const without[] = {"own", "x"};
+    struct cb_hwpc_report *report = NULL;
+    char text[256], *members = NULL;
+
+    (void)snprintf(text, sizeof(text),
+                   "{\"timestamp\":1,\"sensor\":\"s\",\"target\":\"t\",\"groups\":{},"
+                   "\"metadata\":%s}",
+                   metadata);
+    assert_int_equal(parse(text, &report, NULL), 0);
+    if (report->metadata)
+        assert_int_equal(cb_hwpc_metadata_text(report->metadata, without, 2, &members, NULL), 0);
+    report = cb_hwpc_report_free(report);
+    return members;
+}
+
+static void metadata_is_told_but_what_is_not_wanted(void **state)
+{
+    static const struct {
+        const char *metadata, *text; /* NULL: there is none */
+    } cases[] = {
+        {"{}", ""},
+        {"{\"own\":1,\"x\":{}}", ""},
+        {"{\"own\":1,\"a\":12,\"b\":{\"own\":[1.5,-2,null,true,{}]}}",
+         ",\"a\":12,\"b\":{\"own\":[1.5,-2,null,true,{}]}"},
+        {"{\"\\\"\\u00e9\":\"\\n\"}", ",\"\\\"\u00e9\":\"\\n\""},
+        {"null", NULL},
+        {"[1]", NULL},
+        {"\"text\"", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cb_auto_free char *text = metadata_text(cases[i].metadata);
+
+        if (cases[i].text)
+            assert_string_equal(text, cases[i].text);
+        else
+            assert_null(text);
+    }
 }
 
 static void refuses_what_is_no_report(void **state)
@@ -490,6 +534,7 @@ int main(void)
         cmocka_unit_test(reads_every_form_of_time),
         cmocka_unit_test(refuses_what_is_no_time),
         cmocka_unit_test(takes_doubles_and_mongodbs_numbers),
+        cmocka_unit_test(metadata_is_told_but_what_is_not_wanted),
         cmocka_unit_test(refuses_what_is_no_report),
         cmocka_unit_test(reads_lines_streams_and_whole_documents),
         cmocka_unit_test(says_in_which_line_it_stopped),

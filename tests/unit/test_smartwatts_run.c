@@ -16,6 +16,7 @@
 #include "formula/smartwatts_run.h"
 #include "lib/err.h"
 #include "lib/hwpc.h"
+#include "lib/hwpc_metadata.h"
 
 #define FIXTURES "tests/fixtures/smartwatts/"
 
@@ -298,6 +299,64 @@ static void counts_beyond_all_measure_stop_the_actor(void **state)
     }
 }
 
+/* What the powers of each kind say, of the last tick. */
+struct said {
+    char rapl[64], global[64], c[64], d[64];
+};
+
+static int keep_said(void *context, const struct cb_smartwatts_power *power, struct cb_err *err)
+{
+    struct said *said = context;
+    char *text = strcmp(power->target, "rapl") == 0     ? said->rapl
+                 : strcmp(power->target, "global") == 0 ? said->global
+                 : strcmp(power->target, "c") == 0      ? said->c
+                                                        : said->d;
+
+    (void)err;
+    (void)snprintf(text, sizeof(said->c), "%s", power->metadata ? power->metadata : "none");
+    return 0;
+}
+
+/* Replaces what give_tick() gave of @target. */
+static void give_with_metadata(struct cb_smartwatts_run *run, int i, const char *target,
+                               const char *groups, const char *metadata)
+{
+    cb_auto_free char *text = NULL;
+
+    assert_true(asprintf(&text,
+                         "{\"timestamp\":%d,\"sensor\":\"s\",\"target\":\"%s\",\"groups\":{%s},"
+                         "\"metadata\":%s}",
+                         1000 * i, target, groups, metadata) > 0);
+    give(run, text);
+}
+
+#define RAPL "\"rapl\":{\"0\":{\"0\":{\"RAPL_ENERGY_PKG\":1000000000}}}"
+#define CORE "\"core\":{\"0\":{\"0\":{\"CYCLES\":1000,\"INSTRUCTIONS\":1000}}}"
+
+static void a_power_has_the_metadata_of_its_report(void **state)
+{
+    static char too_long[CB_HWPC_MAX_METADATA + 16];
+    struct cb_smartwatts_run *run = NULL;
+    struct said said = {0};
+
+    (void)state;
+    (void)snprintf(too_long, sizeof(too_long), "{\"k\":\"%*s\"}", CB_HWPC_MAX_METADATA, "");
+    assert_int_equal(cb_smartwatts_run_new(&defaults, keep_said, &said, &run, NULL), 0);
+    for (int i = 0; i < 20; i++) {
+        give_tick(run, i, MSR(2000, 2000), CYCLES(500));
+        give_with_metadata(run, i, "all", MSR(2000, 2000) RAPL, "{\"host\":\"h\",\"ratio\":2}");
+        give_with_metadata(run, i, "c", CORE, "{\"pod\":{\"n\":1}}");
+    }
+    give_with_metadata(run, 19, "d", CORE, too_long);
+    assert_int_equal(cb_smartwatts_run_flush(run, NULL), 0);
+    assert_string_equal(said.rapl, ",\"host\":\"h\"");
+    assert_string_equal(said.global, ",\"host\":\"h\"");
+    assert_string_equal(said.c, ",\"pod\":{\"n\":1}");
+    assert_string_equal(said.d, "none");
+    assert_int_equal(cb_smartwatts_run_counted(run)->long_metadata, 1);
+    run = cb_smartwatts_run_free(run);
+}
+
 struct ids {
     uint64_t first, last;
 };
@@ -374,6 +433,7 @@ int main(void)
         cmocka_unit_test(an_actor_that_stops_sends_nothing_of_that_tick),
         cmocka_unit_test(a_tick_with_an_mperf_of_0_has_rapl_only),
         cmocka_unit_test(counts_beyond_all_measure_stop_the_actor),
+        cmocka_unit_test(a_power_has_the_metadata_of_its_report),
         cmocka_unit_test(a_report_names_the_model_that_made_it),
         cmocka_unit_test(an_input_without_msr_is_one_layer_at_the_base_frequency),
         cmocka_unit_test(an_actor_without_its_reference_event_stops),
