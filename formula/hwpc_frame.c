@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formula/hwpc_length.h"
 #include "formula/map.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
@@ -19,8 +20,6 @@
 #define TIME_EVENT "time_running"
 #define RAPL_QUANTUM_UJ 61
 #define DISTRUST_TICKS 10  /* after a CPU time longer than its tick */
-#define LEAST_OF_TICK 0.01 /* a time below or above that of a tick is none of it */
-#define MOST_OF_TICK 4
 #define LEAST_RUNNING 0.01 /* of the time enabled; what was counted for less is no sample of it */
 
 #define SWEEP_TICKS 1024 /* so often targets are forgotten that ... */
@@ -38,8 +37,6 @@ struct last_times {
     struct cb_map recent, before;
 };
 
-enum time_kind { TIME_UNKNOWN, TIME_PER_TICK, TIME_CUMULATIVE };
-
 struct energy_sum {
     uint64_t raw_high, raw_low; /* 2^-32 J: whole joules and the rest, so that nothing overflows */
     uint64_t floored_uj;
@@ -50,11 +47,7 @@ struct cb_hwpc_framer {
     const char *name;
     uint64_t seq;
     /* time */
-    int64_t last_ms;        /* -1: none */
-    int64_t enabled_ms;     /* of the tick that last told a time of RAPL; -1: none */
-    double last_enabled_ns; /* 0: none */
-    unsigned backwards;     /* how often in a row a sum went back */
-    enum time_kind kind;
+    struct cb_hwpc_length length;
     struct last_times enabled, running;
     /* CPU time as a weight */
     bool time_differs;
@@ -105,7 +98,7 @@ int cb_hwpc_framer_new(const struct cb_hwpc_join_options *options, const char *n
         return cb_err_set(err, ENOMEM, "out of memory for a sensor");
     framer->options = *options;
     framer->name = name;
-    framer->last_ms = framer->enabled_ms = -1;
+    cb_hwpc_length_init(&framer->length, options->nominal_ns);
     framer->n_sockets = 1;
     *ret_framer = framer;
     return 0;
@@ -138,7 +131,7 @@ struct cb_hwpc_framer *cb_hwpc_framer_free(struct cb_hwpc_framer *framer)
 
 void cb_hwpc_framer_clock_set(struct cb_hwpc_framer *framer)
 {
-    framer->last_ms = framer->enabled_ms = -1;
+    cb_hwpc_length_clock_set(&framer->length);
 }
 
 /* --- names --- */
@@ -296,7 +289,7 @@ static int forget_targets(struct cb_hwpc_framer *framer, struct cb_err *err)
     return r;
 }
 
-/* --- the interval --- */
+/* --- the machine's report --- */
 
 static bool has_rapl(const struct cb_hwpc_report *report)
 {
@@ -320,115 +313,6 @@ static const struct cb_hwpc_report *find_all(struct cb_hwpc_report *const *repor
             return reports[i];
     }
     return NULL;
-}
-
-/* time_enabled of the first CPU that the rapl group names; 0: there is none. */
-static double rapl_enabled(const struct cb_hwpc_report *all)
-{
-    for (size_t i = 0; all && i < all->n_counts; i++) {
-        if (strcmp(all->counts[i].group, "rapl") == 0 &&
-            strcmp(all->counts[i].event, "time_enabled") == 0)
-            return all->counts[i].value;
-    }
-    return 0;
-}
-
-/* Wall time since the last tick (0: not known), since the last reading of the RAPL event's time,
- * from this tick to the next. */
-struct passed {
-    double tick_ns, reading_ns, next_ns;
-};
-
-static double fallback_ns(const struct cb_hwpc_framer *framer, const struct passed *passed)
-{
-    return passed->tick_ns > 0 ? passed->tick_ns : (double)framer->options.nominal_ns;
-}
-
-/* Can a tick be so long? Against both what passed and the nominal period, for either may be wrong:
- * a tick after a gap is short for what passed, and the period may be set for another sensor. */
-static bool is_plausible(const struct cb_hwpc_framer *framer, double length_ns,
-                         const struct passed *passed)
-{
-    double nominal_ns = (double)framer->options.nominal_ns;
-    double passed_ns = passed->tick_ns > 0 ? passed->tick_ns : passed->next_ns;
-
-    if (!(passed_ns > 0))
-        passed_ns = nominal_ns;
-    return length_ns >= LEAST_OF_TICK * fmin(passed_ns, nominal_ns) &&
-           length_ns <= MOST_OF_TICK * fmax(fmax(passed_ns, passed->reading_ns), nominal_ns);
-}
-
-/* Two readings @passed_ns of wall time apart: do they look like sums since the start or like the
- * tick's own time? A sum grows by the tick, a tick's own time stays about what it was. Where that
- * does not tell, they are what they were. */
-static enum time_kind kind_of(enum time_kind kind, double before, double now, double passed_ns)
-{
-    double as_sum = fabs(now - before - passed_ns), as_tick = fabs(now - passed_ns);
-
-    if (now <= before)
-        return TIME_PER_TICK;
-    if (passed_ns > 0 && as_sum < 0.1 * passed_ns && as_tick >= 0.1 * passed_ns)
-        return TIME_CUMULATIVE;
-    if (passed_ns > 0 && as_tick < 0.1 * passed_ns && as_sum >= 0.1 * passed_ns)
-        return TIME_PER_TICK;
-    if (kind == TIME_UNKNOWN &&
-        (now - before > 0.25 * before || (passed_ns > 0 && now > 4 * passed_ns)))
-        return TIME_CUMULATIVE;
-    return kind == TIME_UNKNOWN ? TIME_PER_TICK : kind;
-}
-
-/* Sums that go back: a report with a wrong timestamp, once; a sensor that began anew when they are
- * small; otherwise they were no sums. A sum that stands still stays one. */
-static bool goes_back(struct cb_hwpc_framer *framer, double now, const struct passed *passed)
-{
-    if (framer->kind != TIME_CUMULATIVE || now > framer->last_enabled_ns) {
-        framer->backwards = 0;
-        return false;
-    }
-    if (now == framer->last_enabled_ns && !is_plausible(framer, now, passed))
-        return true;
-    if (now < 0.5 * framer->last_enabled_ns) {
-        framer->last_enabled_ns = 0;
-        return false;
-    }
-    framer->kind = ++framer->backwards > 1 ? TIME_PER_TICK : TIME_CUMULATIVE;
-    return framer->kind == TIME_CUMULATIVE;
-}
-
-/* What the reading @now says; 0: nothing. @next: the following tick's. */
-static double told_ns(struct cb_hwpc_framer *framer, const struct passed *passed, double now,
-                      double next)
-{
-    double before;
-
-    if (!(now > 0) || goes_back(framer, now, passed))
-        return 0;
-    before = framer->last_enabled_ns;
-    framer->last_enabled_ns = now;
-    if (before > 0 && framer->kind != TIME_CUMULATIVE)
-        framer->kind = kind_of(framer->kind, before, now, passed->tick_ns);
-    else if (before == 0 && next > 0)
-        framer->kind = kind_of(TIME_UNKNOWN, now, next, passed->next_ns);
-    if (framer->kind != TIME_CUMULATIVE)
-        return now;
-    if (before > 0)
-        return now - before;
-    return now <= 2 * fallback_ns(framer, passed) ? now
-                                                  : 0; /* the first since the sensor's start */
-}
-
-static double interval_ns(struct cb_hwpc_framer *framer, const struct passed *passed, double now,
-                          double next)
-{
-    double told = told_ns(framer, passed, now, next);
-
-    return is_plausible(framer, told, passed) ? told : fallback_ns(framer, passed);
-}
-
-/* 0: @before_ms is none. */
-static double ns_between(int64_t before_ms, int64_t ms)
-{
-    return before_ms >= 0 ? (double)(ms - before_ms) * 1e6 : 0;
 }
 
 static uint64_t whole_ns(double ns)
@@ -533,8 +417,8 @@ static int tick_times(struct cb_hwpc_framer *framer, const char *target,
     uint64_t enabled = whole_ns(times->enabled), running = whole_ns(times->running);
     uint64_t enabled_before, running_before;
 
-    *ret_first = framer->kind == TIME_UNKNOWN;
-    if (framer->kind != TIME_CUMULATIVE)
+    *ret_first = framer->length.kind == CB_HWPC_TIME_UNKNOWN;
+    if (framer->length.kind != CB_HWPC_TIME_CUMULATIVE)
         return 0;
     *ret_first = !last_time(&framer->enabled, key, &enabled_before) ||
                  !last_time(&framer->running, key, &running_before) || enabled < enabled_before ||
@@ -830,12 +714,7 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
                          const struct cb_frame **ret_frame, struct cb_err *err)
 {
     const struct cb_hwpc_report *all = find_all(reports, n), *next_all = find_all(next, n_next);
-    double enabled = rapl_enabled(all), cpu_ns;
-    const struct passed passed = {
-        .tick_ns = ns_between(framer->last_ms, timestamp_ms),
-        .reading_ns = ns_between(framer->enabled_ms, timestamp_ms),
-        .next_ns = next_all ? ns_between(timestamp_ms, next_all->timestamp_ms) : 0,
-    };
+    double cpu_ns;
     int r = 0;
 
     r = forget_targets(framer, err);
@@ -846,10 +725,7 @@ int cb_hwpc_framer_frame(struct cb_hwpc_framer *framer, int64_t timestamp_ms,
     if (r < 0)
         return r;
     begin_frame(framer, timestamp_ms,
-                interval_ns(framer, &passed, enabled, rapl_enabled(next_all)));
-    framer->last_ms = timestamp_ms;
-    if (enabled > 0)
-        framer->enabled_ms = timestamp_ms;
+                cb_hwpc_length_tick(&framer->length, timestamp_ms, all, next_all));
     fill_energies(framer, all);
     fill_counters(framer, all);
     if (all && has_core(framer, all)) {
