@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formula/hwpc_cpu_time.h"
 #include "formula/hwpc_length.h"
 #include "formula/map.h"
 #include "lib/defaults.h"
@@ -19,7 +20,6 @@
 #define MAX_TIMES 4000000                    /* remembered times; more: the older half goes */
 #define TIME_EVENT "time_running"
 #define RAPL_QUANTUM_UJ 61
-#define DISTRUST_TICKS 10  /* after a CPU time longer than its tick */
 #define LEAST_RUNNING 0.01 /* of the time enabled; what was counted for less is no sample of it */
 
 #define SWEEP_TICKS 1024 /* so often targets are forgotten that ... */
@@ -49,10 +49,7 @@ struct cb_hwpc_framer {
     /* time */
     struct cb_hwpc_length length;
     struct last_times enabled, running;
-    /* CPU time as a weight */
-    bool time_differs;
-    bool time_unknown;      /* in this frame: a target's sum is new and longer than the tick */
-    uint64_t time_too_long; /* seq of the last frame that had a longer one than itself; 0: none */
+    struct cb_hwpc_cpu_time cpu_time;
     /* names, in the order of their first appearance */
     size_t n_events, n_groups, n_targets, room_targets;
     char *events[MAX_EVENTS];
@@ -477,18 +474,6 @@ static void mark_missing(struct cb_hwpc_framer *framer, const struct row_fill *f
     }
 }
 
-/* No cgroup is on a CPU for longer than the tick: what says so is a sum of which this is the first
- * reading, or no CPU time. */
-static void judge_cpu_time(struct cb_hwpc_framer *framer, double running_ns, bool first)
-{
-    if (!(running_ns > 1.05 * (double)(framer->frame.t1_ns - framer->frame.t0_ns)))
-        return;
-    if (first)
-        framer->time_unknown = true;
-    else
-        framer->time_too_long = framer->seq;
-}
-
 /* One CPU of one group of one report: counts [first, end), which stand side by side. */
 static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *report,
                     size_t first, size_t end, struct row_fill *fill, struct cb_err *err)
@@ -521,7 +506,7 @@ static int fill_cpu(struct cb_hwpc_framer *framer, const struct cb_hwpc_report *
     if (group == 0)
         fill->cpu_ns[socket] += times.running;
     if (fill->row > 0)
-        judge_cpu_time(framer, times.running, first_time);
+        cb_hwpc_cpu_time_judge(&framer->cpu_time, times.running, first_time);
     for (size_t i = first; i < end; i++) {
         int event = find_event(framer, &report->counts[i]);
 
@@ -641,21 +626,13 @@ static bool has_core(const struct cb_hwpc_framer *framer, const struct cb_hwpc_r
     return false;
 }
 
-/* Is the CPU time of every target of this frame known, and to be trusted? */
-static bool tells_cpu_time(const struct cb_hwpc_framer *framer)
-{
-    return !framer->time_unknown &&
-           (framer->time_too_long == 0 || framer->time_too_long + DISTRUST_TICKS <= framer->seq);
-}
-
 static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *const *reports,
                         size_t n, const struct cb_hwpc_report *all, struct cb_err *err)
 {
-    double first_ns = -1;
-    bool differs = false;
     int r = 0;
 
-    framer->time_unknown = false;
+    cb_hwpc_cpu_time_begin(&framer->cpu_time, framer->seq,
+                           (double)(framer->frame.t1_ns - framer->frame.t0_ns));
     for (size_t i = 0; i < n && r == 0; i++) {
         struct cb_frame_target *target = &framer->frame_targets[framer->frame.n_targets];
         double cpu_ns;
@@ -669,12 +646,8 @@ static int fill_targets(struct cb_hwpc_framer *framer, struct cb_hwpc_report *co
             r = fill_row(framer, reports[i], ++framer->frame.n_targets, &cpu_ns, err);
         if (r < 0)
             return r;
-        if (cpu_ns < 0)
-            continue;
-        differs |= first_ns >= 0 && cpu_ns != first_ns;
-        first_ns = cpu_ns;
+        cb_hwpc_cpu_time_target(&framer->cpu_time, cpu_ns);
     }
-    framer->time_differs |= differs && tells_cpu_time(framer);
     return r;
 }
 
@@ -687,7 +660,7 @@ static void finish_table(struct cb_hwpc_framer *framer)
     for (size_t i = 0; i < rows * frame->n_sockets * frame->n_events; i++)
         framer->counts[i] =
             framer->sums[i] < 0x1p63 ? (uint64_t)llrint(framer->sums[i]) : (uint64_t)INT64_MAX;
-    if (!framer->time_differs || !tells_cpu_time(framer))
+    if (!cb_hwpc_cpu_time_end(&framer->cpu_time))
         frame->n_events--; /* told below: the table is narrower then */
     for (size_t i = 0; i < rows * frame->n_sockets * frame->n_groups; i++) {
         if (framer->running_ns[i] > 0)
