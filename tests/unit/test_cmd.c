@@ -22,6 +22,7 @@
 #include "lib/clock.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
+#include "tests/support/capture.h"
 #include "tests/support/store_fixture.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -110,53 +111,20 @@ static int teardown(void **state)
     return fake_root_teardown(&root);
 }
 
-static int redirect(const struct bench *b, const char *name, int fd)
-{
-    int file = openat(b->root->fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int saved = dup(fd);
-
-    assert_true(file >= 0 && saved >= 0);
-    assert_true(dup2(file, fd) >= 0);
-    (void)close(file);
-    return saved;
-}
-
-static void restore(const struct bench *b, const char *name, int fd, int saved, char *text,
-                    size_t size)
-{
-    int file = openat(b->root->fd, name, O_RDONLY | O_CLOEXEC, 0);
-    ssize_t n;
-
-    assert_true(dup2(saved, fd) >= 0);
-    (void)close(saved);
-    assert_true(file >= 0);
-    n = read(file, text, size - 1);
-    (void)close(file);
-    assert_true(n >= 0);
-    text[n] = '\0';
-}
-
 /* Run a command with "--state-dir DIR" in front; its output goes to b->out and b->err. */
 static int run(struct bench *b, int (*command)(int, char **), const char *const *args)
 {
     char *argv[16] = {(char *)(uintptr_t) "cbformula", (char *)(uintptr_t) "--state-dir",
                       b->root->dir};
+    struct capture capture;
     int argc = 3;
-    int out;
-    int err;
     int r;
 
     for (; *args; args++)
         argv[argc++] = (char *)(uintptr_t)*args;
-    (void)fflush(stdout);
-    (void)fflush(stderr);
-    out = redirect(b, "out", STDOUT_FILENO);
-    err = redirect(b, "err", STDERR_FILENO);
+    capture_begin(&capture, b->root);
     r = command(argc, argv);
-    (void)fflush(stdout);
-    (void)fflush(stderr);
-    restore(b, "out", STDOUT_FILENO, out, b->out, sizeof(b->out));
-    restore(b, "err", STDERR_FILENO, err, b->err, sizeof(b->err));
+    capture_end(&capture, b->out, sizeof(b->out), b->err, sizeof(b->err));
     return r;
 }
 

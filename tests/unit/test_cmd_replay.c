@@ -12,13 +12,11 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "formula/cmd.h"
 #include "formula/recording.h"
 #include "formula/replay_config.h"
 #include "lib/frame.h"
+#include "tests/support/capture.h"
 #include "tests/support/fake_root.h"
 #include "tests/support/synth.h"
 
@@ -27,48 +25,17 @@ struct output {
     char out[16384], err[4096];
 };
 
-static int redirect(const struct fake_root *root, const char *name, int fd)
-{
-    int file = openat(root->fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int saved = dup(fd);
-
-    assert_true(file >= 0 && saved >= 0);
-    assert_true(dup2(file, fd) >= 0);
-    (void)close(file);
-    return saved;
-}
-
-static void restore(const struct fake_root *root, const char *name, int fd, int saved, char *text,
-                    size_t size)
-{
-    int file = openat(root->fd, name, O_RDONLY | O_CLOEXEC, 0);
-    ssize_t n;
-
-    assert_true(dup2(saved, fd) >= 0);
-    (void)close(saved);
-    assert_true(file >= 0);
-    n = read(file, text, size - 1);
-    (void)close(file);
-    assert_true(n >= 0);
-    text[n] = '\0';
-}
-
 static void run(const struct fake_root *root, int (*command)(int, char **), char **argv,
                 struct output *output)
 {
-    int argc = 0, out, err;
+    struct capture capture;
+    int argc = 0;
 
     while (argv[argc])
         argc++;
-    (void)fflush(stdout);
-    (void)fflush(stderr);
-    out = redirect(root, "out", STDOUT_FILENO);
-    err = redirect(root, "err", STDERR_FILENO);
+    capture_begin(&capture, root);
     output->status = command(argc, argv);
-    (void)fflush(stdout);
-    (void)fflush(stderr);
-    restore(root, "out", STDOUT_FILENO, out, output->out, sizeof(output->out));
-    restore(root, "err", STDERR_FILENO, err, output->err, sizeof(output->err));
+    capture_end(&capture, output->out, sizeof(output->out), output->err, sizeof(output->err));
 }
 
 #define TEXT(text) ((char *)(uintptr_t)(text))

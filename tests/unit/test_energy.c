@@ -26,29 +26,17 @@
 #include "sensor/energy_driver.h"
 #include "tests/support/fake_root.h"
 #include "tests/support/fault.h"
+#include "tests/support/two_sockets.h"
 
 #define RANGE_UJ UINT64_C(262143328850) /* 2^32 - 1 steps of 61.035 uJ */
 #define POWER "sys/bus/event_source/devices/power"
 #define TICK_NS UINT64_C(1000000000)
 
-static uint32_t cpus[] = {0, 1, 2, 3};
-static uint16_t sockets[] = {0, 0, 1, 1};
-static uint32_t socket_cpus[] = {2, 2};
-static int32_t socket_ids[] = {0, 1};
-static struct cb_topology two_sockets = {
-    .n_cpus = 4,
-    .n_sockets = 2,
-    .cpu_limit = 4,
-    .vendor = CB_CPU_INTEL,
-    .cpus = cpus,
-    .socket = sockets,
-    .socket_cpus = socket_cpus,
-    .socket_ids = socket_ids,
-};
+static struct cb_topology two_sockets;
 
 static int setup(void **state)
 {
-    two_sockets.vendor = CB_CPU_INTEL;
+    two_sockets = two_sockets_topology();
     return fake_root_setup(state);
 }
 
@@ -620,7 +608,6 @@ static void the_cores_of_amd_are_added_up_where_perf_shows_them(void **state)
     assert_int_equal(energy_of(1, CB_DOMAIN_CORE), 2000000 + 3000000);
     fault_syscall = NULL;
     energy = cb_energy_close(energy);
-    two_sockets.online = NULL;
     (void)close(count_fd);
 }
 

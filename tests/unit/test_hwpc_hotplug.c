@@ -218,6 +218,14 @@ static void wait_until(const struct lab *lab, const char *group, const char *cpu
     fail_msg("CPU %s of group %s is still not %d", cpu, group, wanted);
 }
 
+/* Of the machine, and of a cgroup where there is one to count. */
+static void wait_until_all(const struct lab *lab, const char *cpu, enum is wanted)
+{
+    wait_until(lab, "all", cpu, wanted);
+    if (lab->base[0])
+        wait_until(lab, "core", cpu, wanted);
+}
+
 static void set_online(const struct lab *lab, const char *list)
 {
     fake_root_put(lab->root, CPUS "online", "%s\n", list);
@@ -230,19 +238,13 @@ static void a_cpu_that_goes_has_zeros_and_counts_again_when_it_is_back(void **st
     if (!lab_open(&lab, *state, "0-1"))
         skip();
     for (int round = 0; round < 2; round++) {
-        wait_until(&lab, "all", "1", COUNTING);
-        if (lab.base[0])
-            wait_until(&lab, "core", "1", COUNTING);
+        wait_until_all(&lab, "1", COUNTING);
         set_online(&lab, "0");
-        wait_until(&lab, "all", "1", ZERO);
-        if (lab.base[0])
-            wait_until(&lab, "core", "1", ZERO);
+        wait_until_all(&lab, "1", ZERO);
         wait_until(&lab, "all", "0", COUNTING);
         set_online(&lab, "0-1");
     }
-    wait_until(&lab, "all", "1", COUNTING);
-    if (lab.base[0])
-        wait_until(&lab, "core", "1", COUNTING);
+    wait_until_all(&lab, "1", COUNTING);
     lab_close(&lab);
 }
 
@@ -255,9 +257,7 @@ static void a_cpu_that_was_not_there_has_rows_from_then_on(void **state)
     wait_until(&lab, "all", "0", COUNTING);
     wait_until(&lab, "all", "1", NOT_THERE);
     set_online(&lab, "0-1");
-    wait_until(&lab, "all", "1", COUNTING);
-    if (lab.base[0])
-        wait_until(&lab, "core", "1", COUNTING);
+    wait_until_all(&lab, "1", COUNTING);
     wait_until(&lab, "one", "1", NOT_THERE);
     lab_close(&lab);
 }
@@ -301,9 +301,7 @@ static void counters_that_stand_still_are_opened_anew(void **state)
     stop_all_counters();
     (void)usleep(300000);
     wait_until(&lab, "all", "0", COUNTING);
-    wait_until(&lab, "all", "1", COUNTING);
-    if (lab.base[0])
-        wait_until(&lab, "core", "1", COUNTING);
+    wait_until_all(&lab, "1", COUNTING);
     lab_close(&lab);
 }
 

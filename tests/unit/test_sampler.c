@@ -842,16 +842,22 @@ static void *live_and_stop(void *context)
     return NULL;
 }
 
+/* Ticks of a minute: @live ends the loop before the first is over. */
+static void run_for_a_minute(struct parts *p, struct loop *l, void *(*live)(void *))
+{
+    open_loop(p, l, 60 * CB_NS_PER_S, 0);
+    assert_int_equal(pthread_create(&l->thread, NULL, live, l), 0);
+    assert_int_equal(cb_tick_run(&l->options, NULL), 0);
+    (void)pthread_join(l->thread, NULL);
+}
+
 static void a_birth_and_a_death_close_the_tick_early(void **state)
 {
     struct parts *p = parts_or_skip(state);
     struct loop l;
     size_t with;
 
-    open_loop(p, &l, 60 * CB_NS_PER_S, 0);
-    assert_int_equal(pthread_create(&l.thread, NULL, live_and_stop, &l), 0);
-    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
-    (void)pthread_join(l.thread, NULL);
+    run_for_a_minute(p, &l, live_and_stop);
     /* one ends at the birth, one at the death, one at the stop: the minute's tick never came */
     assert_int_equal(count_lines(&l, "\"container_id\":\"" A "\"", &with), 3);
     assert_int_equal(with, 1);
@@ -893,10 +899,7 @@ static void what_was_not_found_for_lack_of_descriptors_is_found_a_second_later(v
     struct loop l;
     size_t with;
 
-    open_loop(p, &l, 60 * CB_NS_PER_S, 0);
-    assert_int_equal(pthread_create(&l.thread, NULL, live_without_descriptors_and_stop, &l), 0);
-    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
-    (void)pthread_join(l.thread, NULL);
+    run_for_a_minute(p, &l, live_without_descriptors_and_stop);
     (void)count_lines(&l, "\"container_id\":\"" A "\"", &with);
     assert_int_equal(with, 1);
     close_loop(&l);
@@ -923,10 +926,7 @@ static void early_ticks_come_at_most_20_times_a_second(void **state)
     struct loop l;
     size_t with;
 
-    open_loop(p, &l, 60 * CB_NS_PER_S, 0);
-    assert_int_equal(pthread_create(&l.thread, NULL, live_a_lot_and_stop, &l), 0);
-    assert_int_equal(cb_tick_run(&l.options, NULL), 0);
-    (void)pthread_join(l.thread, NULL);
+    run_for_a_minute(p, &l, live_a_lot_and_stop);
     assert_in_range(count_lines(&l, "\"gone\":true", &with), 2, 60);
     assert_true(with >= 1);
     close_loop(&l);

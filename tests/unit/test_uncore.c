@@ -20,25 +20,13 @@
 #include "sensor/uncore.h"
 #include "tests/support/fake_root.h"
 #include "tests/support/fault.h"
+#include "tests/support/two_sockets.h"
 
 #define DEVICES "sys/bus/event_source/devices"
 #define PCU_TYPE 60
 #define IMC_TYPE 70
 
-static uint32_t cpus[] = {0, 1, 2, 3};
-static uint16_t sockets[] = {0, 0, 1, 1};
-static uint32_t socket_cpus[] = {2, 2};
-static int32_t socket_ids[] = {0, 1};
-static struct cb_topology two_sockets = {
-    .n_cpus = 4,
-    .n_sockets = 2,
-    .cpu_limit = 4,
-    .vendor = CB_CPU_INTEL,
-    .cpus = cpus,
-    .socket = sockets,
-    .socket_cpus = socket_cpus,
-    .socket_ids = socket_ids,
-};
+static struct cb_topology two_sockets;
 
 struct opened {
     uint32_t type;
@@ -108,6 +96,7 @@ static int setup(void **state)
     put(*state, "uncore_pcu", "cpumask", "0,2");
     put(*state, "uncore_pcu", "format/event", "config:0-7");
     put(*state, "uncore_pcu", "format/occ_sel", "config:14-15");
+    two_sockets = two_sockets_topology();
     n_opened = 0;
     missing_config = UINT64_MAX;
     no_rights = false;
@@ -236,22 +225,15 @@ static void a_machine_without_them_has_none(void **state)
 static void the_machine_gives_them_among_its_counters(void **state)
 {
     struct fake_root *root = *state;
+    struct cb_topology one_cpu = two_sockets;
     struct cb_machine *machine = NULL;
     struct cb_gaps gaps = {0};
     size_t n;
     int r;
 
+    one_cpu.n_cpus = one_cpu.n_sockets = one_cpu.cpu_limit = 1;
     fault_syscall = open_clock;
-    r = cb_machine_open(root->fd,
-                        &(struct cb_topology){.n_cpus = 1,
-                                              .n_sockets = 1,
-                                              .cpu_limit = 1,
-                                              .vendor = CB_CPU_INTEL,
-                                              .cpus = cpus,
-                                              .socket = sockets,
-                                              .socket_cpus = socket_cpus,
-                                              .socket_ids = socket_ids},
-                        &machine, NULL);
+    r = cb_machine_open(root->fd, &one_cpu, &machine, NULL);
     fault_syscall = NULL;
     if (r == -EACCES || no_rights) {
         machine = cb_machine_close(machine);

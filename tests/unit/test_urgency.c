@@ -121,16 +121,21 @@ static int in_a_child(int (*raise)(bool with_rights), bool with_rights)
     return WEXITSTATUS(status);
 }
 
-static void the_thread_goes_first_and_those_it_starts_do_not(void **state)
+static void raise_or_skip(int (*raise)(bool), const char *missing)
 {
-    int r = in_a_child(raise_it, true);
+    int r = in_a_child(raise, true);
 
-    (void)state;
     if (r == 77) {
-        print_message("no CAP_SYS_NICE here\n");
+        print_message("%s\n", missing);
         skip();
     }
     assert_int_equal(r, 0);
+}
+
+static void the_thread_goes_first_and_those_it_starts_do_not(void **state)
+{
+    (void)state;
+    raise_or_skip(raise_it, "no CAP_SYS_NICE here");
 }
 
 static void without_the_right_it_says_so_and_goes_on(void **state)
@@ -141,14 +146,8 @@ static void without_the_right_it_says_so_and_goes_on(void **state)
 
 static void ticks_that_come_often_go_first_of_all_unless_they_never_end(void **state)
 {
-    int r = in_a_child(raise_it_more, true);
-
     (void)state;
-    if (r == 77) {
-        print_message("no real-time priority here\n");
-        skip();
-    }
-    assert_int_equal(r, 0);
+    raise_or_skip(raise_it_more, "no real-time priority here");
 }
 
 static void without_the_right_there_is_no_real_time(void **state)
