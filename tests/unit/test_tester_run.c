@@ -47,6 +47,7 @@ struct world {
     char out[65536], err[65536]; /* what cbtester printed */
     pid_t child;
     int lock_fd;
+    int reader_fd; /* the other end of its stderr, which only we may hold; 0: none */
 
     /* how Docker behaves */
     const char *api_version, *lowest_version;
@@ -330,6 +331,8 @@ __attribute__((noreturn)) static void be_tester(const struct world *w, const cha
     /* Else a server that is gone would seem to listen still. */
     (void)close(w->docker.listen_fd);
     (void)close(w->formula.listen_fd);
+    if (w->reader_fd > 0)
+        (void)close(w->reader_fd);
     (void)alarm(LIMIT_S);
     (void)snprintf(words, sizeof(words),
                    "-H unix://%s --formula http://127.0.0.1:%d/ --lock-file %s %s", w->socket_path,
@@ -505,9 +508,10 @@ static void marks_begin_and_end_by_the_machines_clock(void **state)
     execution_ns = told(w, "\"execution_ns\":");
     end_ns = told(w, "\"end_ns\":");
     assert_true(before_ns <= begin_ns);
-    assert_true(warmup_ns - begin_ns >= 100000000);
-    assert_true(execution_ns > warmup_ns && execution_ns - warmup_ns >= 100000000);
-    assert_true(end_ns > execution_ns && end_ns - execution_ns >= 100000000);
+    /* 100 ms each for who writes them; who reads may have been late with the one before */
+    assert_true(warmup_ns > begin_ns && warmup_ns - begin_ns >= 50000000);
+    assert_true(execution_ns > warmup_ns && execution_ns - warmup_ns >= 50000000);
+    assert_true(end_ns > execution_ns && end_ns - execution_ns >= 50000000);
     assert_true(end_ns <= cb_clock_boot_ns());
     assert_string_equal(w->err, "--noise\n++warm\n++--\n--++ again\n");
 }
@@ -827,6 +831,7 @@ static void a_reader_that_does_not_read_cannot_hold_a_signal_up(void **state)
     w->n_pieces = 64; /* 512 kB into a pipe of 64 kB */
     w->runs_on = true;
     assert_int_equal(pipe(pipe_fds), 0);
+    w->reader_fd = pipe_fds[0];
     begin_tester_to(w, "img", pipe_fds[1]);
     wait_until_started(w);
     fake_sleep_ms(300);
