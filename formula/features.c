@@ -13,10 +13,10 @@
 #define RANK_REFERENCE 1
 #define RANK_TIME 2
 #define RANK_CYCLES 3
+/* A machine-wide clock above this share of the CPUs' time counts idle too. */
+#define ALL_TIME 0.98
+/* MPERF at or above this share of the TSC was made up from it, or nobody was ever idle. */
 #define MOST_MPERF 0.995
-#define ALL_TIME                                                                                   \
-    0.98 /* a machine-wide clock above this share of the CPUs' time counts idle too                \
-          */
 
 /* --- columns --- */
 

@@ -190,8 +190,9 @@ static void learn_errors(struct cb_cbwatts *model, const struct cb_cbwatts_colum
 
 /*
  * A power that no load explains, or a load that no power shows: a counter that stood still, or
- * jumped. It is left out, unless it goes on: the third in a row is how things are now. A first tick that was such a thing (the
- * second is five times it, or a fifth, under no other load) is forgotten altogether.
+ * jumped. It is left out, unless it goes on: the third in a row is how things are now. A first tick
+ * that was such a thing (the second is five times it, or a fifth, under no other load) is forgotten
+ * altogether.
  */
 static bool is_outlier(struct cb_cbwatts *model, const struct cb_model_tick *tick, double power_w)
 {
@@ -221,9 +222,9 @@ static bool is_outlier(struct cb_cbwatts *model, const struct cb_model_tick *tic
 /* What was learnt about the columns that count activity is in another unit now. */
 static void begin_clocks(struct cb_cbwatts *model, uint32_t clocks)
 {
+    /* while nothing had been counted yet, the power was not idle's for that */
     if (model->ticks > 0 && model->clocks == 0 && clocks != 0)
-        cb_cbwatts_init(
-            model); /* nothing had been counted yet: the power was not idle's for that */
+        cb_cbwatts_init(model);
     if (model->ticks > 0 && model->clocks != clocks) {
         model->most_activity = 0;
         model->anchor_ticks = 0;
