@@ -16,7 +16,7 @@
 #define NICE (-10)
 #define SLICE_NS 100000 /* the shortest that the kernel takes */
 #define FIFO_PRIORITY 1
-#define AWAKE_US 1000000       /* without a pause, as SCHED_FIFO: then it is that no more */
+#define AWAKE_US 3000000       /* without a pause, as SCHED_FIFO: then it is that no more */
 #define MOST_AWAKE_US 10000000 /* then the kernel ends the process */
 
 static pid_t fifo_thread; /* for the signal's handler */
