@@ -321,7 +321,7 @@ static json_t *child(json_t *parent, const char *key)
 
 void *cb_hwpc_number(double value)
 {
-    if (value < EXACT_DOUBLE && value == floor(value))
+    if (fabs(value) < EXACT_DOUBLE && value == floor(value))
         return json_integer((json_int_t)value);
     return json_real(value);
 }

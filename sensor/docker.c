@@ -382,7 +382,8 @@ static void work(struct cb_docker *docker)
 
 /* ---- the caller's side ---- */
 
-int cb_docker_check_host(const char *host, struct cb_err *err)
+/* -EINVAL: no address that we can ask. */
+static int check_host(const char *host, struct cb_err *err)
 {
     if (!*host)
         return 0;
@@ -435,8 +436,7 @@ int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,
     docker->epoll_fd = docker->timer_fd = -1;
     docker->events_since = time(NULL);
     docker->questions = calloc(QUESTIONS, sizeof(*docker->questions));
-    r = docker->questions ? cb_docker_check_host(host, err)
-                          : cb_err_set(err, ENOMEM, "out of memory");
+    r = docker->questions ? check_host(host, err) : cb_err_set(err, ENOMEM, "out of memory");
     if (r == 0 && *host)
         (void)snprintf(docker->socket, sizeof(docker->socket), "%s", host + strlen(UNIX_SCHEME));
     if (r == 0)

@@ -30,9 +30,6 @@ struct cb_docker_answer {
     struct cb_container_text text;
 };
 
-/* Is @host an address that cb_docker_open() takes? -EINVAL. */
-int cb_docker_check_host(const char *host, struct cb_err *err) cb_must_check;
-
 /* @host is "unix:///path" ("": files only). @root_fd is borrowed until close. -EINVAL: another kind
  * of address; -EMFILE, -ENOMEM. */
 int cb_docker_open(int root_fd, const char *host, struct cb_docker **ret_docker,

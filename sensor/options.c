@@ -285,9 +285,6 @@ static int check_measuring(const struct cb_sensor_options *o, struct cb_err *err
     r = cb_place_check(o->hierarchy, err);
     if (r < 0)
         return cb_err_prefix(err, r, "option --hierarchy");
-    r = cb_docker_check_host(o->docker_host, err);
-    if (r < 0)
-        return cb_err_prefix(err, r, "option --docker-host");
     r = check_root(o->root, err);
     return r < 0 ? cb_err_prefix(err, r, "option --root") : 0;
 }

@@ -55,6 +55,8 @@ static int lower_limit(__rlimit_resource_t resource, rlim_t soft, rlim_t hard)
         return -errno;
     limit.rlim_max = limit.rlim_max < hard ? limit.rlim_max : hard;
     limit.rlim_cur = limit.rlim_cur < soft ? limit.rlim_cur : soft;
+    if (limit.rlim_max <= limit.rlim_cur)
+        return -ERANGE; /* the kernel would end the process without the signal before */
     return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
@@ -68,10 +70,21 @@ static void lower_again(int signal)
     errno = saved;
 }
 
+/* So that threads which start when the rights are given up may raise themselves, too; to raise the
+ * limit needs CAP_SYS_RESOURCE. */
+static void let_later_threads(void)
+{
+    const struct rlimit nice_limit = {20 - NICE, 20 - NICE};
+
+    (void)setrlimit(RLIMIT_NICE, &nice_limit);
+}
+
 int cb_urgency_raise(struct cb_err *err)
 {
     int r = set(0, NICE);
 
+    if (r == 0)
+        let_later_threads();
     if (r == -EPERM || r == -EACCES) {
         r = set(0, 0);
         if (r == 0)

@@ -5,7 +5,8 @@
  *
  * How      a nice value of -10 and, where the kernel knows it (6.12), a short time slice: both only
  *          decide who goes first, and what the thread uses is as little as before. Threads that it
- *          starts are ordinary ones (SCHED_FLAG_RESET_ON_FORK).
+ *          starts are ordinary ones (SCHED_FLAG_RESET_ON_FORK); they may raise themselves likewise, also
+ *          when the process has given up its rights (RLIMIT_NICE), where it had CAP_SYS_RESOURCE.
  * Often    for ticks of CB_URGENCY_OFTEN_NS or shorter that is too late too often: they go before
  *          all that is ordinary (SCHED_FIFO, the lowest priority there). A thread that then does
  *          not sleep for three seconds (RLIMIT_RTTIME) goes back to the nice value for good, so that no

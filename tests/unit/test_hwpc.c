@@ -141,6 +141,7 @@ static void metadata_is_told_but_what_is_not_wanted(void **state)
         {"{\"own\":1,\"a\":12,\"b\":{\"own\":[1.5,-2,null,true,{}]}}",
          ",\"a\":12,\"b\":{\"own\":[1.5,-2,null,true,{}]}"},
         {"{\"\\\"\\u00e9\":\"\\n\"}", ",\"\\\"\u00e9\":\"\\n\""},
+        {"{\"a\":-1e30,\"b\":1e30}", ",\"a\":-1e30,\"b\":1e30"},
         {"null", NULL},
         {"[1]", NULL},
         {"\"text\"", NULL},

@@ -226,7 +226,6 @@ static void what_a_start_would_refuse_is_refused_at_once(void **state)
         {"--root=/nonexistent", NULL, "--root: cannot open '/nonexistent'"},
         {"--formula=nonsense", NULL, "--formula: 'nonsense' is not an address"},
         {"--formula=tcp://192.0.2.1:9770", "--plain", "not loopback"},
-        {"--docker-host=tcp://h:2375", NULL, "--docker-host: Docker host 'tcp://h:2375'"},
     };
     struct cb_sensor_options o;
 

@@ -30,10 +30,17 @@ static void *nice_of_new_thread(void *context)
     return NULL;
 }
 
+static void *nice_of_raised_thread(void *context)
+{
+    (void)!cb_urgency_raise(NULL);
+    return nice_of_new_thread(context);
+}
+
 /* In a child, for a nice value stays: 0 when all is as promised. */
 static int raise_it(bool with_rights)
 {
     pthread_t thread;
+    struct rlimit limit;
     struct cb_err err = {0};
     int of_new = 99;
     int r;
@@ -53,7 +60,17 @@ static int raise_it(bool with_rights)
     if (pthread_create(&thread, NULL, nice_of_new_thread, &of_new) != 0 ||
         pthread_join(thread, NULL) != 0)
         return 4;
-    return of_new == 0 ? 0 : 5;
+    if (of_new != 0)
+        return 5;
+    /* those may raise themselves, also when the rights are gone */
+    capng_clear(CAPNG_SELECT_CAPS);
+    if (capng_apply(CAPNG_SELECT_CAPS) < 0 ||
+        pthread_create(&thread, NULL, nice_of_raised_thread, &of_new) != 0 ||
+        pthread_join(thread, NULL) != 0)
+        return 6;
+    if (getrlimit(RLIMIT_NICE, &limit) < 0)
+        return 8;
+    return of_new == (limit.rlim_cur >= 30 ? -10 : 0) ? 0 : 7; /* 0: no CAP_SYS_RESOURCE here */
 }
 
 static int policy_of_thread(void)
@@ -75,6 +92,31 @@ static uint64_t cpu_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static int in_a_child(int (*raise)(bool with_rights), bool with_rights)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(raise(with_rights));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A limit of before that ends the process at once is no safety. */
+static int raise_it_where_no_warning_would_come(bool with_rights)
+{
+    const struct rlimit at_once = {100000, 100000};
+
+    (void)with_rights;
+    return setrlimit(RLIMIT_RTTIME, &at_once) == 0 && cb_urgency_raise_more(NULL) == -ERANGE &&
+                   policy_of_thread() == SCHED_OTHER
+               ? 0
+               : 1;
+}
+
 /* It is there before the rights are dropped; then it does not sleep. */
 static int raise_it_more(bool with_rights)
 {
@@ -85,6 +127,8 @@ static int raise_it_more(bool with_rights)
 
     if (r < 0)
         return 77;
+    if (with_rights && in_a_child(raise_it_where_no_warning_would_come, true) != 0)
+        return 7;
     if (with_rights)
         r = setrlimit(RLIMIT_RTTIME, &awake) < 0 ? -errno : cb_urgency_raise_more(NULL);
     capng_clear(CAPNG_SELECT_CAPS);
@@ -106,19 +150,6 @@ static int raise_it_more(bool with_rights)
             return 5;
     return policy_of_thread() == (SCHED_OTHER | SCHED_RESET_ON_FORK) && nice_of_thread() == -10 ? 0
                                                                                                 : 6;
-}
-
-static int in_a_child(int (*raise)(bool with_rights), bool with_rights)
-{
-    int status;
-    pid_t pid = fork();
-
-    assert_true(pid >= 0);
-    if (pid == 0)
-        _exit(raise(with_rights));
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
 }
 
 static void raise_or_skip(int (*raise)(bool), const char *missing)
