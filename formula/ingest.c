@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "formula/ingest_private.h"
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/frame.h"
 
@@ -63,6 +64,23 @@ uint64_t cb_ingest_due_ns(const struct cb_ingest *ingest)
     return ingest->batch_due_ns;
 }
 
+/* About what has no machine. One sensor that is misnamed must not hide another. */
+static void log_refusal(struct cb_ingest *ingest, const struct cb_link_message *message,
+                        const char *text)
+{
+    struct cb_log_limit *limit = &ingest->misnamed;
+
+    if (message->kind != CB_LINK_MSG_HELLO) {
+        cb_log_limited(&ingest->malformed, REFUSAL_LOG_NS, CB_LOG_WARN, "refused frame %llu: %s",
+                       (unsigned long long)message->seq, text);
+        return;
+    }
+    if (ingest->o.known)
+        limit = cb_known_stranger(ingest->o.known, message->key, cb_clock_boot_ns());
+    cb_log_limited(limit, REFUSAL_LOG_NS, CB_LOG_WARN, "refused sensor %.100s: %s", message->sensor,
+                   text);
+}
+
 /* A frame that is malformed, or counted already, will never be taken: the sensor puts it aside. For
  * any other reason (@code: a positive errno) the sensor keeps its frames and asks again: seq 0. */
 static void refuse(struct cb_ingest *ingest, struct machine *machine,
@@ -78,8 +96,7 @@ static void refuse(struct cb_ingest *ingest, struct machine *machine,
                        message->kind == CB_LINK_MSG_HELLO ? "hello" : "frame",
                        (unsigned long long)message->seq, text);
     } else {
-        cb_log_limited(&ingest->malformed, REFUSAL_LOG_NS, CB_LOG_WARN, "refused frame %llu: %s",
-                       (unsigned long long)message->seq, text);
+        log_refusal(ingest, message, text);
     }
     if (cb_ingest_is_local(message))
         return;
@@ -323,7 +340,7 @@ static int take_decoded(struct cb_ingest *ingest, const struct cb_link_message *
     int r = check_envelope(message, frame, &why);
 
     if (r == 0 && !cb_ingest_is_local(message))
-        r = cb_ingest_check_name(ingest, frame->sensor, message->key, &why);
+        r = cb_ingest_check_frame(ingest, frame->sensor, message->key, &why);
     if (r == 0)
         r = cb_ingest_machine(ingest, frame->sensor, &machine, &why);
     if (r == 0 && !cb_ingest_is_local(message))

@@ -174,6 +174,25 @@ int cb_ingest_check_name(const struct cb_ingest *ingest, const char *name, const
         name, by_name ? "a name with another key; " : "", by_key ? by_key->name : "");
 }
 
+int cb_ingest_check_frame(const struct cb_ingest *ingest, const char *name, const char *key,
+                          struct cb_err *err)
+{
+    struct cb_store_machine row;
+    struct cb_err why = {0};
+    int r = cb_ingest_check_name(ingest, name, key, err);
+
+    if (r != -EACCES)
+        return r;
+    if (cb_known_by_name(ingest->o.known, name))
+        return -EBADMSG;
+    r = cb_store_find_machine(ingest->o.store, name, &row, &why);
+    if (r == 0)
+        return strcmp(row.key, key) == 0 ? 0 : -EBADMSG;
+    if (r == -ENOENT)
+        return -EBADMSG;
+    return cb_err_set(err, -r, "%s", why.text);
+}
+
 int cb_ingest_bind_key(struct cb_ingest *ingest, struct machine *machine, const char *key,
                        struct cb_err *err)
 {

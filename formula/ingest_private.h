@@ -79,7 +79,7 @@ struct cb_ingest {
 
     struct cb_result result;  /* of the frame at hand */
     struct cb_result scratch; /* of a committed frame on its way to the totals */
-    struct cb_log_limit malformed, strangers;
+    struct cb_log_limit malformed, misnamed, strangers;
 };
 
 /* ---- ingest_machine.c ---- */
@@ -111,6 +111,10 @@ int cb_ingest_check_kind(struct machine *machine, bool local, uint64_t now_wall_
  * before anything is made for the name. */
 int cb_ingest_check_name(const struct cb_ingest *ingest, const char *name, const char *key,
                          struct cb_err *err) cb_must_check;
+/* The same for a frame, which may be older than its sensor's name: a name that was the key's and has
+ * become nobody's since is right, too. -EBADMSG: never. */
+int cb_ingest_check_frame(const struct cb_ingest *ingest, const char *name, const char *key,
+                          struct cb_err *err) cb_must_check;
 /* Keep in the store whose key the machine's is. */
 int cb_ingest_bind_key(struct cb_ingest *ingest, struct machine *machine, const char *key,
                        struct cb_err *err) cb_must_check;

@@ -38,8 +38,9 @@ struct cb_known *cb_known_close(struct cb_known *known);
 /* Read the file again if it changed. After a failure the old list holds. */
 int cb_known_refresh(struct cb_known *known, struct cb_err *err) cb_must_check;
 
-/* The limit of what is logged about this key, which is not on the list ("": about the list itself).
- * Of many keys at once the later ones share one: log at most once an interval with each. */
+/* The limit of what is logged about this key, which is not on the list or not under the name that it
+ * says ("": about the list itself). Of many keys at once the later ones share one: log at most once an
+ * interval with each. */
 struct cb_log_limit *cb_known_stranger(struct cb_known *known, const char *key, uint64_t now_ns);
 
 size_t cb_known_count(const struct cb_known *known);

@@ -18,6 +18,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/log.h"
+#include "tests/support/capture.h"
 #include "tests/support/fake_root.h"
 #include "tests/support/sensor_fixture.h"
 #include "tests/support/store_fixture.h"
@@ -722,6 +723,96 @@ static void a_key_speaks_under_the_name_it_was_added_as_only(void **state)
     assert_int_equal(s->refusals, 3);
 }
 
+/* A sensor that was renamed sends first what it has in its spool under the old name. */
+static void frames_of_the_old_name_of_a_sensor_come_through(void **state)
+{
+    struct server *s = *state;
+
+    with_keys(s);
+    let_in(s, "node1", KEY_A);
+    say_hello_as(s, KEY_A);
+    send_frame_as(s, 1, KEY_A);
+    commit(s);
+    assert_int_equal(cb_known_revoke(s->f->root->fd, "node1", NULL), 0);
+    let_in(s, "node2", KEY_A);
+    say_hello_as(s, KEY_A); /* its name is another now */
+    assert_int_equal(s->welcomes, 1);
+    assert_int_equal(s->refusals, 1);
+    s->sensor.name = "node2";
+    say_hello_as(s, KEY_A);
+    assert_int_equal(s->welcomes, 2);
+    s->sensor.name = "node1";
+    send_frame_as(s, 2, KEY_A);
+    commit(s);
+    assert_int_equal(s->acked, 2);
+    s->sensor.name = "node2";
+    s->sensor.start_id = "cccccccccccccccccccccccccccccccc";
+    s->sensor.t0_ns += 2 * SECOND;
+    send_frame_as(s, 1, KEY_A);
+    commit(s);
+    assert_int_equal(s->refusals, 1);
+    check_stored(s, 1);
+    s->sensor.name = "node1";
+    check_stored(s, 2);
+}
+
+static void a_frame_of_a_strangers_name_is_put_aside_and_the_next_is_stored(void **state)
+{
+    struct server *s = *state;
+    struct cb_store_machine machine;
+
+    with_keys(s);
+    let_in(s, "node1", KEY_A);
+    send_frame_as(s, 1, KEY_A);
+    commit(s);
+    let_in(s, "node2", KEY_B);
+    s->sensor.start_id = "cccccccccccccccccccccccccccccccc";
+    send_frame_as(s, 1, KEY_B); /* node1, which is another's */
+    assert_int_equal(s->refusals, 1);
+    assert_int_equal(s->refused_seq, 1);
+    assert_int_equal(cb_known_revoke(s->f->root->fd, "node1", NULL), 0);
+    send_frame_as(s, 2, KEY_B); /* which was another's */
+    assert_int_equal(s->refused_seq, 2);
+    s->sensor.name = "node3"; /* which is nobody's */
+    send_frame_as(s, 3, KEY_B);
+    assert_int_equal(s->refusals, 3);
+    assert_int_equal(s->refused_seq, 3);
+    assert_int_equal(cb_store_find_machine(s->f->store, "node3", &machine, NULL), -ENOENT);
+    s->sensor.name = "node2";
+    send_frame_as(s, 4, KEY_B);
+    commit(s);
+    assert_int_equal(s->acked, 4);
+    assert_int_equal(cb_store_find_machine(s->f->store, "node2", &machine, NULL), 0);
+    assert_int_equal(machine.frames, 1);
+    s->sensor.name = "node1";
+    check_stored(s, 1);
+}
+
+static void each_misnamed_sensor_is_told_of_in_the_log(void **state)
+{
+    struct server *s = *state;
+    struct capture capture;
+    char out[16], err[2048];
+
+    with_keys(s);
+    let_in(s, "node1", KEY_A);
+    let_in(s, "node2", KEY_B);
+    cb_log_init("test", CB_LOG_WARN, false);
+    capture_begin(&capture, s->f->root);
+    (void)send_bytes(s, 1, (const uint8_t *)"nonsense", 8, KEY_A);
+    s->sensor.name = "other1";
+    say_hello_as(s, KEY_A);
+    say_hello_as(s, KEY_A);
+    s->sensor.name = "other2";
+    say_hello_as(s, KEY_B);
+    capture_end(&capture, out, sizeof(out), err, sizeof(err));
+    assert_int_equal(s->refusals, 4);
+    assert_non_null(strstr(err, "refused frame 1: "));
+    assert_non_null(strstr(err, "refused sensor other1: "));
+    assert_null(strstr(strstr(err, "sensor other1: ") + 1, "sensor other1: "));
+    assert_non_null(strstr(err, "refused sensor other2: "));
+}
+
 static void machines_do_not_mix(void **state)
 {
     struct server *s = *state;
@@ -960,6 +1051,9 @@ int main(void)
         TEST(a_revoked_key_gets_silence_at_once),
         TEST(a_key_speaks_under_the_name_it_was_added_as_only),
         TEST(a_name_on_the_list_is_for_its_key_only),
+        TEST(frames_of_the_old_name_of_a_sensor_come_through),
+        TEST(a_frame_of_a_strangers_name_is_put_aside_and_the_next_is_stored),
+        TEST(each_misnamed_sensor_is_told_of_in_the_log),
         TEST(machines_do_not_mix),
         TEST(lost_frames_are_the_sensors_word),
         TEST(the_sensors_energy_is_a_part_of_the_dynamic_and_goes_on_over_a_kill),
