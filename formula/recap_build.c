@@ -113,26 +113,42 @@ static int by_energy(const void *a, const void *b)
     return x->dynamic_uj < y->dynamic_uj ? 1 : x->dynamic_uj > y->dynamic_uj ? -1 : 0;
 }
 
-/* BOOTTIME to REALTIME by the frame that covers the end, else by when the end was told. */
+/* As told: not a rounding different. Marks that no frame covers go by @offset; whatever the clock
+ * did, each phase ends where the next one begins. */
+static void set_told_times(struct cb_recap *recap, int64_t offset)
+{
+    uint64_t next;
+
+    recap->begin_wall_ns = recap->test.begin_wall_ns;
+    recap->end_wall_ns = next = recap->test.end_wall_ns;
+    for (size_t i = recap->n_phases; i-- > 0;) {
+        struct cb_recap_phase *phase = &recap->phases[i];
+        uint64_t begin = phase->begin_wall_ns;
+
+        if (begin == 0)
+            begin = phase->begin_ns + (uint64_t)offset;
+        if (begin < recap->begin_wall_ns || phase->begin_ns == recap->test.begin_ns)
+            begin = recap->begin_wall_ns;
+        phase->begin_wall_ns = begin < next ? begin : next;
+        phase->end_wall_ns = next;
+        next = phase->begin_wall_ns;
+    }
+}
+
+/* BOOTTIME to REALTIME by the frame that covers the end, else by when the end was told or, of a test
+ * told by wall times, by which time was told. */
 static void set_wall_times(struct cb_recap *recap, const struct builder *b)
 {
-    int64_t offset =
-        b->has_wall ? b->wall_offset_ns : (int64_t)(recap->test.ended_wall_ns - recap->test.end_ns);
+    const struct cb_store_test *test = &recap->test;
+    uint64_t end = test->end_wall_ns ? test->end_wall_ns : test->ended_wall_ns;
+    int64_t offset = b->has_wall ? b->wall_offset_ns : (int64_t)(end - test->end_ns);
 
-    recap->begin_wall_ns = recap->test.begin_ns + (uint64_t)offset;
-    recap->end_wall_ns = recap->test.end_ns + (uint64_t)offset;
-    if (recap->test.end_wall_ns) { /* told so: not a rounding different */
-        recap->begin_wall_ns = recap->test.begin_wall_ns;
-        recap->end_wall_ns = recap->test.end_wall_ns;
-        for (size_t i = recap->n_phases; i-- > 0;) {
-            struct cb_recap_phase *phase = &recap->phases[i];
-
-            if (phase->begin_wall_ns == 0 || phase->begin_ns == recap->test.begin_ns)
-                phase->begin_wall_ns = recap->begin_wall_ns;
-            phase->end_wall_ns =
-                i + 1 < recap->n_phases ? phase[1].begin_wall_ns : recap->end_wall_ns;
-        }
+    if (test->end_wall_ns) {
+        set_told_times(recap, offset);
+        return;
     }
+    recap->begin_wall_ns = test->begin_ns + (uint64_t)offset;
+    recap->end_wall_ns = test->end_ns + (uint64_t)offset;
 }
 
 static void clear_builder(struct builder *b)

@@ -376,6 +376,80 @@ static void a_phase_without_frames_says_so(void **state)
     cb_recap_clear(&recap);
 }
 
+#define S UINT64_C(1000000000)
+
+static struct cb_store_test told_test(const struct cb_store_start *start, uint64_t begin_s,
+                                      uint64_t warmup_s, uint64_t execution_s, uint64_t end_s)
+{
+    struct cb_store_test test = test_of(begin_s * S, end_s * S);
+
+    set_marks(&test, warmup_s * S, execution_s * S);
+    test.boot = start->boot;
+    test.begin_wall_ns = FIXTURE_WALL_OFFSET + test.begin_ns;
+    test.end_wall_ns = FIXTURE_WALL_OFFSET + test.end_ns;
+    return test;
+}
+
+/* The clock of the machine stepped by @step_ns before this frame. */
+static void put_frame(struct cb_store *store, const struct cb_store_start *start, uint64_t seq,
+                      uint64_t t0_s, uint64_t t1_s, uint64_t step_ns)
+{
+    struct cb_result result = {0};
+    uint64_t seed = seq;
+
+    fixture_result(&result, &seed, t0_s * S, t1_s * S, 1, 1);
+    result.wall_ns += step_ns;
+    fixture_put(store, start, seq, &result);
+    cb_result_clear(&result);
+}
+
+static void check_walls(const struct cb_recap *recap, uint64_t begin_s, uint64_t mark_s,
+                        uint64_t end_s)
+{
+    assert_int_equal(recap->n_phases, 2);
+    assert_int_equal(recap->phases[0].begin_wall_ns, FIXTURE_WALL_OFFSET + begin_s * S);
+    assert_int_equal(recap->phases[0].end_wall_ns, FIXTURE_WALL_OFFSET + mark_s * S);
+    assert_int_equal(recap->phases[1].begin_wall_ns, FIXTURE_WALL_OFFSET + mark_s * S);
+    assert_int_equal(recap->phases[1].end_wall_ns, FIXTURE_WALL_OFFSET + end_s * S);
+}
+
+static void a_mark_that_no_frame_covers_has_its_time(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test = told_test(&start, 100, 110, 120, 150);
+    struct cb_recap recap;
+
+    put_frame(f->store, &start, 1, 100, 108, 0); /* not even the warm-up */
+    put_frame(f->store, &start, 2, 160, 170, 0);
+    assert_int_equal(cb_recap_build(f->store, &test, &recap, NULL), 0);
+    check_walls(&recap, 110, 120, 150);
+    cb_recap_clear(&recap);
+    test = told_test(&start, 100, 104, 120, 150); /* within the frame, and after it */
+    assert_int_equal(cb_recap_build(f->store, &test, &recap, NULL), 0);
+    check_walls(&recap, 104, 120, 150);
+    cb_recap_clear(&recap);
+}
+
+static void phases_follow_each_other_though_the_clock_was_set(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_start start = store_fixture_start(f->store);
+    struct cb_store_test test = told_test(&start, 100, 104, 115, 150);
+    struct cb_recap recap;
+
+    put_frame(f->store, &start, 1, 100, 110, 20 * S);
+    put_frame(f->store, &start, 2, 110, 120, 0);
+    assert_int_equal(cb_recap_build(f->store, &test, &recap, NULL), 0);
+    check_walls(&recap, 115, 115, 150);
+    cb_recap_clear(&recap);
+    put_frame(f->store, &start, 3, 120, 130, 100 * S);
+    test = told_test(&start, 100, 104, 125, 150);
+    assert_int_equal(cb_recap_build(f->store, &test, &recap, NULL), 0);
+    check_walls(&recap, 124, 150, 150);
+    cb_recap_clear(&recap);
+}
+
 static void a_damaged_frame_is_time_that_is_not_covered(void **state)
 {
     struct store_fixture *f = *state;
@@ -495,6 +569,8 @@ int main(void)
         cmocka_unit_test(marks_make_phases),
         TEST(is_built_from_the_store_over_a_sensor_restart),
         TEST(a_phase_without_frames_says_so),
+        TEST(a_mark_that_no_frame_covers_has_its_time),
+        TEST(phases_follow_each_other_though_the_clock_was_set),
         TEST(a_damaged_frame_is_time_that_is_not_covered),
         cmocka_unit_test(others_beyond_the_limit_are_one_entry),
         cmocka_unit_test(idle_is_shared_by_the_policy_that_is_asked_for),
