@@ -141,6 +141,7 @@ int cb_store_give_up_test(struct cb_store *store, const char *id, uint64_t wall_
     return r;
 }
 
+/* "+": by id it would walk the tests of all time, by the index those without a recap. */
 int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns, const char *after,
                             char ret_id[CB_TEST_ID_SIZE], struct cb_err *err)
 {
@@ -152,7 +153,7 @@ int cb_store_next_ripe_test(struct cb_store *store, uint64_t stale_wall_ns, cons
                          " EXISTS (SELECT 1 FROM boots later WHERE later.machine = b.machine"
                          " AND later.id > b.id AND later.last_t1_ns > 0"
                          " AND later.heard_wall_ns > t.ended_wall_ns))"
-                         " AND t.id > ?2 ORDER BY t.id LIMIT 1",
+                         " AND +t.id > ?2 ORDER BY +t.id LIMIT 1",
                          "ut", stale_wall_ns, after);
 
     if (r == 0)

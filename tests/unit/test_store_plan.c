@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,6 +68,16 @@ static void assert_plan(struct cb_store *store, const char *begin, const char *w
     assert_string_equal(plan, want);
 }
 
+/* What it looks up first decides what it costs. */
+static void assert_plan_begins(struct cb_store *store, const char *begin, const char *want)
+{
+    char plan[1024];
+
+    plan_of(store, begin, plan, sizeof(plan));
+    plan[strlen(plan) < strlen(want) ? strlen(plan) : strlen(want)] = '\0';
+    assert_string_equal(plan, want);
+}
+
 static void a_stream_reads_frames_by_id(void **state)
 {
     struct store_fixture *f = *state;
@@ -95,6 +106,17 @@ static void totals_read_the_frames_of_one_machine_by_id(void **state)
     assert_int_equal(cb_store_frames_after(f->store, 1, 0, ignore_frame, NULL, NULL), 0);
     assert_plan(f->store, "SELECT id, start, boot, seq",
                 "SEARCH frames USING INDEX frames_machine (machine=? AND rowid>?)");
+}
+
+/* At every turn of the keeper; the tests of all time have their recap. */
+static void ripe_tests_are_sought_among_those_without_a_recap(void **state)
+{
+    struct store_fixture *f = *state;
+    char id[CB_TEST_ID_SIZE];
+
+    assert_int_equal(cb_store_next_ripe_test(f->store, 1, "", id, NULL), -ENOENT);
+    assert_plan_begins(f->store, "SELECT t.id FROM tests t JOIN boots b",
+                       "SCAN t USING INDEX tests_ripe;");
 }
 
 /* Steps of SQLite's machine for one more frame of a start that has lost some. */
@@ -144,6 +166,7 @@ int main(void)
         TEST(a_stream_reads_frames_by_id),
         TEST(retention_sees_by_id_what_a_stream_waits_for),
         TEST(totals_read_the_frames_of_one_machine_by_id),
+        TEST(ripe_tests_are_sought_among_those_without_a_recap),
         TEST(a_frame_costs_the_same_whatever_starts_were_before),
     };
 
