@@ -34,10 +34,11 @@ static const struct renamed core_events[] = {
     {"instructions", "INSTRUCTIONS_RETIRED"},
 };
 
+/* Frames that were made of reports (hwpc_frame.h) have their names already. */
 static const char *their_name(const struct renamed *table, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(table[i].ours, name) == 0)
+        if (strcmp(table[i].ours, name) == 0 || strcmp(table[i].theirs, name) == 0)
             return table[i].theirs;
     }
     return NULL;

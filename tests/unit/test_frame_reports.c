@@ -101,6 +101,23 @@ static void a_frame_is_the_machine_its_targets_and_the_rest(void **state)
     free(lines);
 }
 
+/* As frames that were made of PowerAPI's reports name them. */
+static void counters_that_have_their_name_already_are_told(void **state)
+{
+    static const char *const names[] = {"web", "db"};
+    struct small small;
+    char *lines;
+
+    (void)state;
+    fill(&small);
+    small.counters[0].name = "TSC";
+    small.counters[1].name = "APERF";
+    small.counters[3].name = "MPERF";
+    lines = lines_of(&small.frame, names);
+    assert_int_equal(strncmp(lines, ALL, strlen(ALL)), 0);
+    free(lines);
+}
+
 static void without_a_row_of_the_machine_there_is_no_rest(void **state)
 {
     static const char *const names[] = {"web", "db"};
@@ -160,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_frame_is_the_machine_its_targets_and_the_rest),
+        cmocka_unit_test(counters_that_have_their_name_already_are_told),
         cmocka_unit_test(without_a_row_of_the_machine_there_is_no_rest),
         cmocka_unit_test(targets_of_one_name_are_one_report),
         cmocka_unit_test(any_frame_has_reports),
