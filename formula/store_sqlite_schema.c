@@ -182,7 +182,10 @@ const char *const cb_sql_migrations[CB_SQL_SCHEMA_VERSION] = {
     " ifnull(sum(t1_ns - t0_ns), 0) FROM frames WHERE boot = boots.id);",
     /* 6: the sensor's own energy, an estimate; of older frames it is not known */
     "ALTER TABLE machines ADD COLUMN self_uj INTEGER NOT NULL DEFAULT 0;",
-    /* 7: a machine's frames by id, how often texts of its targets changed */
+    /* 7: a machine's frames by id, how often texts of its targets changed, tests without a recap by
+     * their state */
     "CREATE INDEX frames_machine ON frames(machine);"
-    "ALTER TABLE machines ADD COLUMN texts INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE machines ADD COLUMN texts INTEGER NOT NULL DEFAULT 0;"
+    "DROP INDEX tests_ripe;"
+    "CREATE INDEX tests_open ON tests(state, created_wall_ns, boot) WHERE has_recap = 0;",
 };

@@ -9,7 +9,7 @@ static int give_up(struct cb_store *store, uint64_t now_wall_ns, unsigned limit,
         return 0;
     return cb_sql_run(store, "give old tests up", err,
                       "UPDATE tests SET state = ?1, ended_wall_ns = ?2 WHERE id IN (SELECT id FROM "
-                      "tests WHERE state = ?3 AND created_wall_ns < ?4 LIMIT ?5)",
+                      "tests WHERE has_recap = 0 AND state = ?3 AND created_wall_ns < ?4 LIMIT ?5)",
                       "iuiuu", (int64_t)CB_TEST_GIVEN_UP, now_wall_ns, (int64_t)CB_TEST_RUNNING,
                       now_wall_ns - CB_STORE_RUNNING_NS, (uint64_t)limit);
 }
@@ -20,7 +20,8 @@ static int forget_given_up(struct cb_store *store, uint64_t now_wall_ns, unsigne
     if (now_wall_ns < CB_STORE_GIVEN_UP_NS)
         return 0;
     return cb_sql_run(store, "delete tests that were given up", err,
-                      "DELETE FROM tests WHERE id IN (SELECT id FROM tests WHERE state = ?1"
+                      "DELETE FROM tests WHERE id IN (SELECT id FROM tests WHERE has_recap = 0"
+                      " AND state = ?1"
                       " AND ifnull(ended_wall_ns, created_wall_ns) < ?2 LIMIT ?3)",
                       "iuu", (int64_t)CB_TEST_GIVEN_UP, now_wall_ns - CB_STORE_GIVEN_UP_NS,
                       (uint64_t)limit);
