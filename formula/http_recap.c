@@ -183,7 +183,9 @@ static int look(struct cb_store *store, const struct cb_store_machine *machine,
                 const struct recap_marks *marks, struct progress *ret, struct cb_err *err)
 {
     struct cb_store_moment first = {.boot = 0};
-    int r = cb_store_moment(store, machine->id, marks->begin + 1, &first, err);
+    bool instant = marks->begin == marks->end; /* a frame that begins or ends there will do */
+    uint64_t begin;
+    int r = cb_store_moment(store, machine->id, marks->begin + !instant, &first, err);
 
     if (r == 0)
         r = cb_store_moment(store, machine->id, marks->end, &ret->end, err);
@@ -191,7 +193,8 @@ static int look(struct cb_store *store, const struct cb_store_machine *machine,
         *ret = (struct progress){.any = false};
         return 0;
     }
-    ret->any = r == 0 && first.covered && first.wall_ns - (first.t1_ns - first.t0_ns) < marks->end;
+    begin = first.wall_ns - (first.t1_ns - first.t0_ns);
+    ret->any = r == 0 && first.covered && (begin < marks->end || (instant && begin == marks->end));
     ret->covered = r == 0 && ret->end.covered;
     return r;
 }

@@ -769,6 +769,29 @@ static void what_was_told_comes_back_as_it_was_told(void **state)
     clear(&answer);
 }
 
+/* Where a frame begins, where one ends and the next begins, where the last one ends. */
+static void a_moment_between_two_frames_is_a_recap_of_no_joules(void **state)
+{
+    static const char *const moments[][2] = {
+        {"00", "2023-11-14T22:13:20.000Z"},
+        {"07", "2023-11-14T22:13:27.000Z"},
+        {"14", "2023-11-14T22:13:34.000Z"},
+    };
+    struct web *w = *state;
+
+    add_old_frames(w);
+    for (size_t i = 0; i < sizeof(moments) / sizeof(moments[0]); i++) {
+        const char *at = moments[i][0];
+        struct answer answer = post_recap(w, "short", at, at, at, at);
+
+        assert_int_equal(answer.status, 200);
+        assert_string_equal(text_at(&answer, "end"), moments[i][1]);
+        assert_true(json_real_value(json_object_get(answer.json, "execution time")) == 0);
+        assert_null(json_object_get(answer.json, "execution_powers_PKG_0"));
+        clear(&answer);
+    }
+}
+
 struct poster {
     const struct web *w;
     pthread_barrier_t *all;
@@ -950,6 +973,7 @@ int main(void)
         TEST(the_metrics_say_what_the_sensor_costs_and_cannot_read),
         TEST(takes_a_recap_as_the_listener_is_told_it),
         TEST(what_was_told_comes_back_as_it_was_told),
+        TEST(a_moment_between_two_frames_is_a_recap_of_no_joules),
         TEST(the_same_recap_posted_at_once_is_one_test),
         TEST(posted_times_that_touch_sum_to_the_whole),
         TEST(a_recap_that_cannot_be_is_refused_with_the_reason),
