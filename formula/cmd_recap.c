@@ -9,6 +9,7 @@
 
 #include "formula/cmd.h"
 #include "formula/cmd_options.h"
+#include "formula/pages.h"
 #include "formula/recap.h"
 #include "formula/recap_flat.h"
 #include "formula/store.h"
@@ -64,7 +65,7 @@ struct listing {
     json_t *rows; /* with --flat: the columns are known at the end only */
     enum cb_idle_policy policy;
     size_t n, last; /* so many are told, and so many may be */
-    size_t more;
+    bool more;
     struct cb_err *err;
 };
 
@@ -213,7 +214,7 @@ static int take(void *context, const char *test_id, const char *document)
     int r;
 
     if (listing->n == listing->last) {
-        listing->more++;
+        listing->more = true;
         return 0;
     }
     recap = json_loads(document, 0, NULL);
@@ -236,7 +237,7 @@ static int print_all(struct listing *listing, const struct cb_store_recap_filter
     int r = cb_state_read(config->state_dir, &store, listing->err);
 
     if (r == 0)
-        r = cb_store_recaps(store, filter, take, listing, listing->err);
+        r = cb_pages_recaps(store, filter, take, listing, listing->err);
     (void)cb_store_close(store);
     if (r < 0)
         return r;
@@ -248,15 +249,14 @@ static int print_all(struct listing *listing, const struct cb_store_recap_filter
         (void)fprintf(stderr, "cbformula: no recap is stored%s\n",
                       filter->machine || filter->name ? " for this machine and name" : "");
     if (listing->more)
-        (void)fprintf(stderr, "cbformula: %zu more, see --last\n", listing->more);
+        (void)fputs("cbformula: there are more, see --last\n", stderr);
     return 0;
 }
 
 static int run(struct listing *listing, const char *machine)
 {
     const struct config *config = listing->config;
-    struct cb_store_recap_filter filter = {
-        .machine = machine, .name = config->name, .limit = UINT32_MAX};
+    struct cb_store_recap_filter filter = {.machine = machine, .name = config->name};
     int r = cb_cmd_times(config->from, config->to, &filter.from_wall_ns, &filter.to_wall_ns,
                          listing->err);
 
@@ -264,11 +264,12 @@ static int run(struct listing *listing, const char *machine)
         r = cb_err_set(listing->err, EINVAL, "option --flat: needs --csv or --json");
     if (r < 0)
         return r;
+    listing->last = LAST_DEFAULT;
     if (config->last)
         listing->last = config->last;
-    else
-        listing->last =
-            config->csv || config->json || config->from || config->to ? SIZE_MAX : LAST_DEFAULT;
+    else if (config->csv || config->json || config->from || config->to)
+        listing->last = SIZE_MAX;
+    filter.limit = listing->last < UINT32_MAX ? (unsigned)listing->last + 1 : UINT32_MAX;
     if (config->flat) {
         listing->rows = json_array();
         if (!listing->rows)

@@ -3,6 +3,7 @@
 #include "formula/pages.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,4 +211,69 @@ int cb_pages_machines(struct cb_store *store, cb_store_each_machine *each, void 
         r = each(context, &machines.rows[i]);
     free(machines.rows);
     return r;
+}
+
+/* ---- recaps ---- */
+
+struct recap {
+    char *test_id, *document;
+};
+
+struct recaps {
+    size_t n, bytes;
+    struct recap *rows; /* CB_PAGES_ROWS */
+    char after[CB_TEST_ID_SIZE];
+    struct cb_store_recap_filter filter;
+};
+
+static void clear_recaps(struct recaps *recaps)
+{
+    for (size_t i = 0; i < recaps->n; i++) {
+        free(recaps->rows[i].test_id);
+        free(recaps->rows[i].document);
+    }
+    recaps->n = recaps->bytes = 0;
+}
+
+static int take_recap(void *context, const char *test_id, const char *document)
+{
+    struct recaps *recaps = context;
+    struct recap *row = &recaps->rows[recaps->n++];
+
+    *row = (struct recap){.test_id = strdup(test_id), .document = strdup(document)};
+    if (!row->test_id || !row->document)
+        return -ENOMEM;
+    recaps->bytes += strlen(document);
+    return recaps->n == CB_PAGES_ROWS || recaps->bytes >= CB_PAGES_BYTES ? FULL : 0;
+}
+
+static int tell_recaps(struct recaps *recaps, cb_store_each_recap *each, void *context)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < recaps->n && r == 0; i++) {
+        (void)snprintf(recaps->after, sizeof(recaps->after), "%s", recaps->rows[i].test_id);
+        recaps->filter.after = recaps->after;
+        recaps->filter.limit--;
+        r = each(context, recaps->rows[i].test_id, recaps->rows[i].document);
+    }
+    return r;
+}
+
+int cb_pages_recaps(struct cb_store *store, const struct cb_store_recap_filter *filter,
+                    cb_store_each_recap *each, void *context, struct cb_err *err)
+{
+    struct recaps recaps = {.rows = calloc(CB_PAGES_ROWS, sizeof(*recaps.rows)), .filter = *filter};
+    bool more = true;
+    int r = recaps.rows ? 0 : -ENOMEM;
+
+    while (r == 0 && more) {
+        r = cb_store_recaps(store, &recaps.filter, take_recap, &recaps, err);
+        more = r == FULL;
+        if (r >= 0)
+            r = tell_recaps(&recaps, each, context);
+        clear_recaps(&recaps);
+    }
+    free(recaps.rows);
+    return r == -ENOMEM ? cb_err_set(err, ENOMEM, "out of memory") : r;
 }

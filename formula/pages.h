@@ -29,4 +29,8 @@ int cb_pages_usage(struct cb_store *store, int64_t machine, uint64_t from_wall_n
 int cb_pages_machines(struct cb_store *store, cb_store_each_machine *each, void *context,
                       struct cb_err *err) cb_must_check;
 
+/* As cb_store_recaps(). */
+int cb_pages_recaps(struct cb_store *store, const struct cb_store_recap_filter *filter,
+                    cb_store_each_recap *each, void *context, struct cb_err *err) cb_must_check;
+
 #endif

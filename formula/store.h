@@ -357,6 +357,7 @@ struct cb_store_recap_filter {
     const char *machine, *name;        /* NULL: any */
     uint64_t from_wall_ns, to_wall_ns; /* of its begin, half-open; to 0: without an end */
     unsigned limit;
+    const char *after; /* the test of a recap: only those that come behind it; NULL: all */
 };
 /* Newest first. */
 int cb_store_recaps(struct cb_store *store, const struct cb_store_recap_filter *filter,

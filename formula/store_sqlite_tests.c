@@ -252,11 +252,14 @@ int cb_store_recaps(struct cb_store *store, const struct cb_store_recap_filter *
     int r = cb_sql_first(store, "list recaps", err, &stmt,
                          "SELECT test, document FROM recaps"
                          " WHERE (?1 IS NULL OR machine = ?1) AND (?2 IS NULL OR name = ?2)"
-                         " AND begin_wall_ns >= ?3 AND begin_wall_ns < ?4"
+                         " AND begin_wall_ns >= ?3 AND begin_wall_ns < min(?4, ifnull("
+                         "(SELECT begin_wall_ns + 1 FROM recaps WHERE test = ?6), ?4))"
+                         " AND (?6 IS NULL OR (begin_wall_ns, id) <"
+                         " (SELECT begin_wall_ns, id FROM recaps WHERE test = ?6))"
                          " ORDER BY begin_wall_ns DESC, id DESC LIMIT ?5",
-                         "ttuuu", filter->machine, filter->name, filter->from_wall_ns,
+                         "ttuuut", filter->machine, filter->name, filter->from_wall_ns,
                          filter->to_wall_ns ? filter->to_wall_ns : (uint64_t)INT64_MAX,
-                         (uint64_t)filter->limit);
+                         (uint64_t)filter->limit, filter->after);
 
     while (r > 0) {
         int stop = each(context, (const char *)sqlite3_column_text(stmt, 0),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "formula/pages.h"
@@ -90,10 +91,65 @@ static void every_row_is_told_once_and_nothing_is_held_meanwhile(void **state)
     (void)sqlite3_close(reader.db);
 }
 
+#define N_RECAPS (CB_PAGES_ROWS + 100)
+
+static void put_recaps(struct store_fixture *f)
+{
+    assert_int_equal(cb_store_begin(f->store, NULL), 0);
+    for (unsigned i = 0; i < N_RECAPS; i++) {
+        struct cb_store_test test = {.machine = "node1"};
+
+        (void)snprintf(test.id, sizeof(test.id), "%u", i);
+        assert_int_equal(cb_store_put_recap(f->store, &test, 1 + i / 7, test.id, NULL, 0, NULL), 0);
+    }
+    assert_int_equal(cb_store_commit(f->store, NULL), 0);
+}
+
+static int read_recap(void *context, const char *test_id, const char *document)
+{
+    struct reader *reader = context;
+    char want[16];
+
+    (void)snprintf(want, sizeof(want), "%u", N_RECAPS - 1 - (unsigned)reader->seen++);
+    assert_string_equal(test_id, want);
+    assert_string_equal(document, want);
+    if (reader->seen % 500 == 1)
+        take_log_back(reader->db);
+    return reader->answer;
+}
+
+static void recaps_are_told_newest_first_up_to_their_limit(void **state)
+{
+    struct store_fixture *f = *state;
+    struct cb_store_recap_filter filter = {.machine = "node1", .limit = UINT32_MAX};
+    struct reader reader = {.seen = 0};
+
+    (void)store_fixture_start(f->store);
+    put_recaps(f);
+    assert_int_equal(sqlite3_open(f->path, &reader.db), SQLITE_OK);
+    assert_int_equal(cb_pages_recaps(f->store, &filter, read_recap, &reader, NULL), 0);
+    assert_int_equal(reader.seen, N_RECAPS);
+    reader.seen = 0;
+    filter.limit = CB_PAGES_ROWS + 1;
+    assert_int_equal(cb_pages_recaps(f->store, &filter, read_recap, &reader, NULL), 0);
+    assert_int_equal(reader.seen, CB_PAGES_ROWS + 1);
+    reader.seen = 0;
+    filter.limit = CB_PAGES_ROWS;
+    assert_int_equal(cb_pages_recaps(f->store, &filter, read_recap, &reader, NULL), 0);
+    assert_int_equal(reader.seen, CB_PAGES_ROWS);
+    reader.seen = 0;
+    reader.answer = 7;
+    assert_int_equal(cb_pages_recaps(f->store, &filter, read_recap, &reader, NULL), 7);
+    assert_int_equal(reader.seen, 1);
+    (void)sqlite3_close(reader.db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_row_is_told_once_and_nothing_is_held_meanwhile,
+                                        store_fixture_setup, store_fixture_teardown),
+        cmocka_unit_test_setup_teardown(recaps_are_told_newest_first_up_to_their_limit,
                                         store_fixture_setup, store_fixture_teardown),
     };
 

@@ -133,6 +133,24 @@ static void tests_are_counted_and_aged_among_those_without_a_recap(void **state)
                     "INDEX tests_open (state=?)");
 }
 
+static int ignore_recap(void *context, const char *test_id, const char *document)
+{
+    (void)context;
+    (void)test_id;
+    (void)document;
+    return 0;
+}
+
+static void the_next_page_of_recaps_is_read_from_where_the_last_one_ended(void **state)
+{
+    const struct cb_store_recap_filter filter = {.limit = 1, .after = "1"};
+    struct store_fixture *f = *state;
+
+    assert_int_equal(cb_store_recaps(f->store, &filter, ignore_recap, NULL, NULL), 0);
+    assert_plan_has(f->store, "SELECT test, document FROM recaps",
+                    "INDEX recaps_begin (begin_wall_ns>? AND begin_wall_ns<?)");
+}
+
 /* Steps of SQLite's machine for one more frame of a start that has lost some. */
 static int steps_of_a_frame(struct cb_store *store, const struct cb_store_start *start,
                             uint64_t seq)
@@ -182,6 +200,7 @@ int main(void)
         TEST(totals_read_the_frames_of_one_machine_by_id),
         TEST(ripe_tests_are_sought_among_those_without_a_recap),
         TEST(tests_are_counted_and_aged_among_those_without_a_recap),
+        TEST(the_next_page_of_recaps_is_read_from_where_the_last_one_ended),
         TEST(a_frame_costs_the_same_whatever_starts_were_before),
     };
 
