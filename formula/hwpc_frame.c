@@ -13,6 +13,7 @@
 #include "formula/map.h"
 #include "lib/defaults.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/parse.h"
 
 #define MAX_SOCKETS 64
@@ -135,11 +136,7 @@ void cb_hwpc_framer_clock_set(struct cb_hwpc_framer *framer)
 
 static uint64_t hash(uint64_t seed, const char *text)
 {
-    uint64_t h = seed ^ UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-    return (h ^ 0xff) * UINT64_C(0x100000001b3);
+    return cb_fnv_byte(cb_fnv_text(seed ^ CB_FNV_BEGIN, text), 0xff);
 }
 
 static bool is_core_group(const char *group)

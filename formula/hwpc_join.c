@@ -9,6 +9,7 @@
 #include "formula/hwpc_frame.h"
 #include "formula/map.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #define MAX_PENDING 4096 /* ticks of one sensor; the oldest is given out when there are more */
 #define CLOCK_SET_BACK 5 /* rising late timestamps in a row */
@@ -179,19 +180,10 @@ static bool is_late(struct sensor *sensor, int64_t timestamp_ms, bool strict)
     return false;
 }
 
-static uint64_t hash(const char *text)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-    return h;
-}
-
 /* Is there a report for this target? Else *@ret_key is free for it. */
 static bool has_target(const struct pending *pending, const char *target, uint64_t *ret_key)
 {
-    uint64_t key = hash(target), index;
+    uint64_t key = cb_fnv_text(CB_FNV_BEGIN, target), index;
 
     for (; cb_map_get(&pending->index, key, &index); key++) {
         if (strcmp(pending->reports[index]->target, target) == 0)

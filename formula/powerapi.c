@@ -13,6 +13,7 @@
 #include "formula/known.h"
 #include "formula/map.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/log.h"
 
 #define MAX_WAITING 4000000 /* counts, of all sensors together */
@@ -49,19 +50,10 @@ static const char *const input_names[CB_POWERAPI_INPUTS] = {"PowerAPI input", "P
 
 /* --- sensors --- */
 
-static uint64_t hash(const char *text)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-    return h;
-}
-
 /* The boot that begins at @begin_ms; the first of all at 0. */
 static void begin_boot(struct sensor *sensor, int64_t begin_ms)
 {
-    uint64_t h = hash(sensor->name);
+    uint64_t h = cb_fnv_text(CB_FNV_BEGIN, sensor->name);
 
     (void)snprintf(sensor->boot_id, sizeof(sensor->boot_id),
                    CB_INGEST_LOCAL_BOOT "%04x-8%03x-8%03x-%012" PRIx64, (unsigned)(h & 0xffff),
@@ -85,7 +77,7 @@ static int begin_start(struct sensor *sensor, struct cb_err *err)
 static struct sensor *find_sensor(const struct cb_powerapi *powerapi, const char *name,
                                   uint64_t *ret_key)
 {
-    uint64_t key = hash(name), index;
+    uint64_t key = cb_fnv_text(CB_FNV_BEGIN, name), index;
 
     for (; cb_map_get(&powerapi->index, key, &index); key++) {
         if (strcmp(powerapi->sensors[index]->name, name) == 0)

@@ -14,6 +14,7 @@
 #include "formula/map.h"
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/log.h"
 
 #define POLL_MS 1000
@@ -43,10 +44,10 @@ struct cb_powerapi_mongodb {
 static uint64_t hash(const void *bytes, size_t size)
 {
     const uint8_t *at = bytes;
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    uint64_t h = CB_FNV_BEGIN;
 
     for (size_t i = 0; i < size; i++)
-        h = (h ^ at[i]) * UINT64_C(0x100000001b3);
+        h = cb_fnv_byte(h, at[i]);
     return h ^ h >> 32;
 }
 

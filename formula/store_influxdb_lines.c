@@ -8,6 +8,7 @@
 #include "formula/map.h"
 #include "formula/store_influxdb.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #define SUMS_MAX 20000
 #define PASSES_MS 100 /* the shortest resolution has as many milliseconds */
@@ -257,17 +258,10 @@ struct cb_influxdb_sums *cb_influxdb_sums_free(struct cb_influxdb_sums *sums)
     return NULL;
 }
 
-static uint64_t hash_of(uint64_t hash, const char *text)
-{
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 /* When there are too many, all begin anew: a counter that goes back is a restart to its readers. */
 static struct sum *sum_of(struct cb_influxdb_sums *sums, const char *machine, const char *id)
 {
-    uint64_t hash = hash_of(hash_of(UINT64_C(0xcbf29ce484222325), machine) * 31, id);
+    uint64_t hash = cb_fnv_text(cb_fnv_text(CB_FNV_BEGIN, machine) * 31, id);
     uint64_t known;
     struct sum *sum;
 

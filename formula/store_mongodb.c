@@ -8,6 +8,7 @@
 
 #include "formula/recap_flat.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/frame.h"
 
 #define NAME_MAX_BYTES 235
@@ -65,14 +66,12 @@ void cb_mongodb_collection(const char *database, const char *machine,
                            char ret_name[CB_MONGODB_COLLECTION_SIZE])
 {
     size_t room = NAMESPACE_MAX_BYTES - strlen(database) - 1;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = cb_fnv_text(CB_FNV_BEGIN, machine);
     char name[sizeof("recap") + 3 * CB_NAME_SIZE] = "recap";
     size_t n = strlen(name);
 
-    for (const char *at = machine; *at; at++) {
-        hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
+    for (const char *at = machine; *at; at++)
         n += (size_t)snprintf(name + n, sizeof(name) - n, *at == '$' ? "%%24" : "%c", *at);
-    }
     if (room > NAME_MAX_BYTES)
         room = NAME_MAX_BYTES;
     if (n > room) {

@@ -7,6 +7,7 @@
 
 #include "formula/map.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 /* The piece [lo, hi) of a frame that is `length` long, all in ns from its begin. */
 struct piece {
@@ -210,15 +211,6 @@ static int add_target(struct cb_fold *fold, struct cb_stream_target *target)
     return 0;
 }
 
-static uint64_t hash_of(const char *text)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 /* Two targets may be one container: it was started again, or the sensor was. */
 static bool find_identity(const struct cb_fold *fold, const char *identity, uint64_t hash,
                           size_t *ret_index)
@@ -246,7 +238,7 @@ static int read_text(struct cb_fold *fold, struct known *known, int64_t start, u
     if (r < 0 && r != -ENOENT)
         return r;
     cb_store_target_identity(text, known->target.identity);
-    known->hash = hash_of(known->target.identity);
+    known->hash = cb_fnv_text(CB_FNV_BEGIN, known->target.identity);
     return 0;
 }
 
