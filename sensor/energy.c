@@ -223,7 +223,9 @@ static bool read_counter(struct part *part, size_t i, const struct cb_energy_int
     bool failed = last->failed;
     int r = part->driver->read(part->state, i, interval, &total_uj, &err);
 
-    last->failed = r < 0;
+    last->failed = r < 0 && r != -ENODATA;
+    if (r == -ENODATA)
+        last->total_uj = total_uj;
     if (r < 0) {
         cb_gaps_add(gaps, "energy", "%s %s: %s", part->driver->name, counter->name, err.text);
         return false;

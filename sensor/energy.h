@@ -10,7 +10,8 @@
  * Units    microjoules. An interval's energy is the difference of two floored cumulative values,
  *          so nothing drifts.
  * Faults   A counter that cannot be read is a gap of this tick; the first reading after it only
- *          starts anew, for what it holds belongs to a longer interval.
+ *          starts anew, for what it holds belongs to a longer interval. One that was read, and
+ *          shows what can be no energy (energy_step.h), is a gap of this tick alone.
  * Threads  one object belongs to one thread. Reading allocates nothing.
  *
  * To add a source: write energy_<name>.c with a `const struct cb_energy_driver`, declare it in

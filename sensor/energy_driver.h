@@ -28,7 +28,10 @@ struct cb_energy_driver {
      * -ENOENT: this machine has none. */
     int (*open)(const struct cb_energy_options *options, void **ret_state,
                 const struct cb_energy_counter **ret_counters, size_t *ret_n, struct cb_err *err);
-    /* Cumulative floored microjoules of one counter since open, never decreasing. */
+    /* Cumulative floored microjoules of one counter since open, never decreasing. -ENODATA: what
+     * this interval used is unknown and not in the total, which is given all the same; the next
+     * interval is whole. After any other error the next reading belongs to a longer interval.
+     * Of several sources each is read, whatever is wrong with the others (cb_energy_worse()). */
     int (*read)(void *state, size_t counter, const struct cb_energy_interval *interval,
                 uint64_t *ret_total_uj, struct cb_err *err);
     void (*close)(void *state);

@@ -79,6 +79,7 @@ static int estimate_read(void *state, size_t counter, const struct cb_energy_int
     struct estimate *e = state;
     struct socket_total *total = &e->totals[counter];
 
+    *ret_total_uj = (uint64_t)floor(total->uj);
     if (!interval->busy_ns)
         return cb_err_set(err, ENODATA, "no estimate: the CPUs' use is unknown");
     /* W x ns = nJ */

@@ -467,7 +467,7 @@ static int advance(const struct msr *m, struct source *s, struct cb_err *err)
         return 0;
     }
     if (r < 0)
-        return r;
+        return r == -ENODATA ? -EIO : r;
     if (s->away) { /* what it shows may be anything */
         s->steps.last = (uint32_t)value;
         s->steps.at = now;
@@ -485,21 +485,20 @@ static int msr_read(void *state, size_t counter, const struct cb_energy_interval
 {
     struct msr *m = state;
     uint64_t total_uj = 0;
+    int result = 0;
 
     (void)interval;
     for (size_t i = 0; i < m->n_sources; i++) {
         struct source *s = &m->sources[i];
-        int r;
+        struct cb_err why = {0};
 
         if (s->counter != counter)
             continue;
-        r = advance(m, s, err);
-        if (r < 0)
-            return r;
+        result = cb_energy_worse(result, advance(m, s, &why), &why, err);
         total_uj += steps_to_uj(s->total_steps, s->esu);
     }
     *ret_total_uj = total_uj;
-    return 0;
+    return result;
 }
 
 const struct cb_energy_driver cb_energy_msr = {

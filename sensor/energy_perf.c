@@ -328,20 +328,19 @@ static int perf_read(void *state, size_t counter, const struct cb_energy_interva
 {
     struct perf_energy *p = state;
     uint64_t counts = 0;
+    int result = 0;
 
     (void)interval;
     for (size_t i = 0; i < p->n_sources; i++) {
-        int r;
+        struct cb_err why = {0};
 
         if (p->sources[i].counter != counter)
             continue;
-        r = advance(p, &p->sources[i], err);
-        if (r < 0)
-            return r;
+        result = cb_energy_worse(result, advance(p, &p->sources[i], &why), &why, err);
         counts += p->sources[i].total;
     }
     *ret_total_uj = (uint64_t)floorl((long double)counts * p->uj_per_count[counter]);
-    return 0;
+    return result;
 }
 
 const struct cb_energy_driver cb_energy_perf = {

@@ -335,7 +335,7 @@ static int advance(struct zone *z, struct cb_err *err)
     struct cb_energy_moment now = cb_energy_moment();
 
     if (r < 0)
-        return r;
+        return r == -ENODATA ? -EIO : r;
     if (now_uj > z->steps.range)
         return cb_err_set(err, EPROTO, "%s: %" PRIu64 " uJ is above the range %" PRIu64, z->name,
                           now_uj, z->steps.range);
@@ -351,20 +351,19 @@ static int powercap_read(void *state, size_t counter, const struct cb_energy_int
 {
     struct powercap *p = state;
     uint64_t total_uj = 0;
+    int result = 0;
 
     (void)interval;
     for (size_t i = 0; i < p->n_zones; i++) {
-        int r;
+        struct cb_err why = {0};
 
         if (p->zones[i].counter != counter)
             continue;
-        r = advance(&p->zones[i], err);
-        if (r < 0)
-            return r;
+        result = cb_energy_worse(result, advance(&p->zones[i], &why), &why, err);
         total_uj += p->zones[i].total_uj;
     }
     *ret_total_uj = total_uj;
-    return 0;
+    return result;
 }
 
 const struct cb_energy_driver cb_energy_powercap = {

@@ -68,3 +68,12 @@ int cb_energy_step(struct cb_energy_steps *steps, uint64_t now, const struct cb_
     *ret_counts = counts;
     return 0;
 }
+
+int cb_energy_worse(int result, int r, const struct cb_err *why, struct cb_err *err)
+{
+    if (r == 0 || (result < 0 && (result != -ENODATA || r == -ENODATA)))
+        return result;
+    if (err)
+        *err = *why;
+    return r;
+}

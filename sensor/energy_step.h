@@ -7,7 +7,7 @@
  *          across a suspend. Where one range more would be possible, too, the interval is too long.
  * Time     awake (CLOCK_MONOTONIC): what a counter did while the machine slept nobody knows.
  * Errors   -ENODATA: the energy since the last reading is unknown, and the text says why. The next
- *          step is counted from this reading on.
+ *          step is counted from this reading on. Drivers say so of nothing else.
  */
 #ifndef CB_SENSOR_ENERGY_STEP_H
 #define CB_SENSOR_ENERGY_STEP_H
@@ -38,6 +38,10 @@ struct cb_energy_moment cb_energy_moment(void);
 /* The counts from the last reading to @now, read at @at. */
 int cb_energy_step(struct cb_energy_steps *steps, uint64_t now, const struct cb_energy_moment *at,
                    uint64_t *ret_counts, struct cb_err *err) cb_must_check;
+
+/* The result of reading a counter's sources, so far @result, after one that gave @r and @why: the
+ * first error, and one of reading before any -ENODATA. @err has its text. */
+int cb_energy_worse(int result, int r, const struct cb_err *why, struct cb_err *err) cb_must_check;
 
 /* More than any socket draws for longer than a moment, where the machine tells no limit: 1 kW, twice
  * what the largest processors of 2025 are made for, and low enough that AMD's counters, which begin

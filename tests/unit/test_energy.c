@@ -251,12 +251,46 @@ static void takes_a_reset_for_what_it_is(void **state)
     assert_int_equal(reading.n, 0);
     assert_int_equal(reading.gaps.n, 1);
     assert_non_null(strstr(reading.gaps.reason[0], "reset"));
-    /* the reading after it starts anew, the next one counts */
-    read_energy(energy);
-    assert_int_equal(reading.n, 0);
+    /* and counts from there */
     put_zone(root, "intel-rapl:0", "package-0", 8);
     read_energy(energy);
     assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 5);
+    assert_int_equal(reading.gaps.n, 0);
+    energy = cb_energy_close(energy);
+}
+
+/* One die is reset, then cannot be read at all: the other one's energy is in no other interval. */
+static void a_die_that_fails_leaves_the_others_in_step(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_energy *energy;
+
+    put_zone(root, "intel-rapl:0", "package-0-die-0", 100000000);
+    put_zone(root, "intel-rapl:1", "package-0-die-1", 0);
+    energy = open_energy(root, "powercap");
+    put_zone(root, "intel-rapl:0", "package-0-die-0", 3);
+    put_zone(root, "intel-rapl:1", "package-0-die-1", 500);
+    read_energy(energy);
+    assert_int_equal(reading.n, 0);
+    assert_non_null(strstr(reading.gaps.reason[0], "reset"));
+    put_zone(root, "intel-rapl:0", "package-0-die-0", 13);
+    put_zone(root, "intel-rapl:1", "package-0-die-1", 520);
+    read_energy(energy);
+    assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 30);
+    put_zone(root, "intel-rapl:0", "package-0-die-0", 3); /* a reset, and an error worse than it */
+    put_text(root, "intel-rapl:1", "x\n");
+    read_energy(energy);
+    assert_int_equal(reading.n, 0);
+    assert_int_equal(reading.gaps.n, 1);
+    assert_non_null(strstr(reading.gaps.reason[0], "not a counter"));
+    put_zone(root, "intel-rapl:1", "package-0-die-1", 600);
+    read_energy(energy);
+    assert_int_equal(reading.n, 0);
+    assert_non_null(strstr(reading.gaps.reason[0], "readable again"));
+    put_zone(root, "intel-rapl:0", "package-0-die-0", 4);
+    put_zone(root, "intel-rapl:1", "package-0-die-1", 601);
+    read_energy(energy);
+    assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 2);
     energy = cb_energy_close(energy);
 }
 
@@ -367,6 +401,9 @@ static void the_estimate_needs_the_cpus_use(void **state)
     reading.n = cb_energy_read(energy, TICK_NS, NULL, reading.at, &reading.gaps);
     assert_int_equal(reading.n, 0);
     assert_int_equal(reading.gaps.n, 2);
+    read_energy(energy); /* and that is a gap of that tick alone */
+    assert_int_equal(energy_of(1, CB_DOMAIN_PACKAGE), 2 * 1300000);
+    assert_int_equal(reading.gaps.n, 0);
     energy = cb_energy_close(energy);
 }
 
@@ -511,10 +548,9 @@ static void a_power_pmu_that_leaps_or_goes_back_makes_no_joules(void **state)
         assert_int_equal(reading.gaps.n, 1);
         assert_non_null(strstr(reading.gaps.reason[0], i == 0 ? "was reset" : "leapt by"));
         set_count(count + 7);
-        read_energy(energy); /* starts anew */
-        set_count(count + 10);
         read_energy(energy);
-        assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 3);
+        assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 7);
+        assert_int_equal(reading.gaps.n, 0);
     }
     energy = cb_energy_close(energy);
     (void)close(count_fd);
@@ -734,6 +770,7 @@ int main(void)
         TEST(leaves_the_mmio_twin_out),
         TEST(adds_the_range_back_after_a_wrap),
         TEST(takes_a_reset_for_what_it_is),
+        TEST(a_die_that_fails_leaves_the_others_in_step),
         TEST(a_reset_near_the_range_is_told_from_a_wrap_by_the_zones_power),
         TEST(a_counter_that_vanishes_makes_a_gap_and_no_jump),
         TEST(estimates_where_nothing_can_be_measured),
