@@ -297,6 +297,7 @@ static int add_source(struct msr *m, const struct domain_register *what, uint32_
     cb_auto_close int fd = open_cpu(m->root_fd, cpu, err);
     struct source *s = &m->sources[m->n_sources];
     uint64_t now = 0;
+    double max_w = cb_energy_max_w(what->domain, m->topology->n_sockets);
     int r;
 
     if (fd < 0)
@@ -320,7 +321,8 @@ static int add_source(struct msr *m, const struct domain_register *what, uint32_
     s->steps = (struct cb_energy_steps){
         .range = COUNTER_RANGE,
         .uj_per_count = ldexp(1e6, -(int)s->esu),
-        .max_w = cb_energy_max_w(what->domain, m->topology->n_sockets),
+        .max_w = max_w,
+        .sustained_w = max_w,
         .last = (uint32_t)now,
         .at = cb_energy_moment(),
     };

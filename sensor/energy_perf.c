@@ -182,6 +182,7 @@ static int add_source(struct perf_energy *p, const struct known *what, const str
         return cb_err_set(err, ERANGE, "more than %d energy counters", CB_ENERGY_MAX_COUNTERS);
     s->steps.uj_per_count = uj_per_count;
     s->steps.max_w = cb_energy_max_w(what->domain, p->topology->n_sockets);
+    s->steps.sustained_w = s->steps.max_w;
     r = start(s, err);
     if (r < 0)
         return r;

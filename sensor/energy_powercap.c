@@ -9,7 +9,8 @@
  *          the packages a second time and is not used.
  * Wraps    energy_uj restarts after max_energy_range_uj; what is a restart and what a reset says
  *          energy_step.h. A zone's most is LIMIT_FACTOR times its largest
- *          constraint_N_max_power_uw, which a short turbo exceeds, else cb_energy_max_w().
+ *          constraint_N_max_power_uw, which a short turbo exceeds, else cb_energy_max_w(), and for
+ *          longer than a moment never more than that: some firmware tells a limit of 4 kW.
  * Rights   energy_uj is readable by root only (CAP_DAC_READ_SEARCH); opened once at the start.
  */
 #include <dirent.h>
@@ -187,9 +188,11 @@ static int open_zone(const struct cb_energy_options *options, const char *zone, 
         return r;
     z->steps.at = cb_energy_moment();
     z->steps.uj_per_count = 1;
+    z->steps.sustained_w = cb_energy_max_w(domain, options->topology->n_sockets);
     z->steps.max_w = limit_w(root_fd, zone);
     if (z->steps.max_w == 0)
-        z->steps.max_w = cb_energy_max_w(domain, options->topology->n_sockets);
+        z->steps.max_w = z->steps.sustained_w;
+    z->steps.sustained_w = fmin(z->steps.sustained_w, z->steps.max_w);
     z->fd = cb_take_fd(fd);
     return 0;
 }

@@ -60,7 +60,7 @@ int cb_energy_step(struct cb_energy_steps *steps, uint64_t now, const struct cb_
                           "the counter leapt by %.0f J in %.3f s, more than %.0f W: the energy is "
                           "unknown",
                           joules, seconds, from.max_w);
-    if (from.range > 0 && joules + range_j <= from.max_w * seconds)
+    if (from.range > 0 && joules + range_j <= from.sustained_w * seconds)
         return cb_err_set(err, ENODATA,
                           "%.0f s passed, in which the counter may have begun again more than once "
                           "(every %.0f J): the energy is unknown",

@@ -4,7 +4,8 @@
  *
  * Wraps    A counter that went back began again after its range, once, or it was reset. It is taken
  *          for a wrap only where that makes no more than @max_w over the time awake, and never
- *          across a suspend. Where one range more would be possible, too, the interval is too long.
+ *          across a suspend. Where one range more would be possible, too, the interval is too long:
+ *          of that @sustained_w decides, for no burst lasts for a range.
  * Time     awake (CLOCK_MONOTONIC): what a counter did while the machine slept nobody knows.
  * Errors   -ENODATA: the energy since the last reading is unknown, and the text says why. The next
  *          step is counted from this reading on. Drivers say so of nothing else.
@@ -28,7 +29,8 @@ struct cb_energy_moment {
 struct cb_energy_steps {
     uint64_t range; /* counts after which it begins again; 0: it never does */
     double uj_per_count;
-    double max_w;
+    double max_w;       /* for a moment */
+    double sustained_w; /* for longer; at most max_w */
     uint64_t last;
     struct cb_energy_moment at; /* of `last` */
 };

@@ -325,6 +325,23 @@ static void a_reset_near_the_range_is_told_from_a_wrap_by_the_zones_power(void *
     energy = cb_energy_close(energy);
 }
 
+/* Firmware may tell any limit; none sustains it. 2 kJ are 2 s at 1 kW and 0.5 ms at 4 x 1 MW. */
+static void a_limit_that_is_no_limit_makes_no_tick_too_long(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_energy *energy;
+
+    put_zone(root, "intel-rapl:0", "package-0", 0);
+    fake_root_put(root, "sys/class/powercap/intel-rapl:0/max_energy_range_uj", "2000000000\n");
+    put_limit(root, "intel-rapl:0", UINT64_C(1000000000000));
+    energy = open_energy(root, "powercap");
+    put_text(root, "intel-rapl:0", "500\n");
+    (void)usleep(20000);
+    read_energy(energy);
+    assert_int_equal(energy_of(0, CB_DOMAIN_PACKAGE), 500);
+    energy = cb_energy_close(energy);
+}
+
 static void a_counter_that_vanishes_makes_a_gap_and_no_jump(void **state)
 {
     static const char *const bad[] = {"", "x\n", "-1\n", "262143328851\n"};
@@ -772,6 +789,7 @@ int main(void)
         TEST(takes_a_reset_for_what_it_is),
         TEST(a_die_that_fails_leaves_the_others_in_step),
         TEST(a_reset_near_the_range_is_told_from_a_wrap_by_the_zones_power),
+        TEST(a_limit_that_is_no_limit_makes_no_tick_too_long),
         TEST(a_counter_that_vanishes_makes_a_gap_and_no_jump),
         TEST(estimates_where_nothing_can_be_measured),
         TEST(estimates_with_the_users_own_watts),

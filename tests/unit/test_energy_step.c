@@ -25,8 +25,12 @@ static struct cb_energy_moment at(uint64_t awake_ns, uint64_t slept_ns)
 /* A counter of 1 uJ steps, at @last after 100 s of which none asleep. */
 static struct cb_energy_steps steps_at(uint64_t last, uint64_t range)
 {
-    return (struct cb_energy_steps){
-        .range = range, .uj_per_count = 1, .max_w = 1000, .last = last, .at = at(100 * S, 0)};
+    return (struct cb_energy_steps){.range = range,
+                                    .uj_per_count = 1,
+                                    .max_w = 1000,
+                                    .sustained_w = 1000,
+                                    .last = last,
+                                    .at = at(100 * S, 0)};
 }
 
 /* -1: unknown, and @why is said. */
@@ -118,6 +122,18 @@ static void what_may_have_wrapped_twice_is_unknown(void **state)
     assert_int_equal(step(&steps, 2000 * J, at(9999 * S, 0), NULL), 1000 * J);
 }
 
+/* AMD's 65.5 kJ read every 60 s, of a zone whose limit is 300 W, four times which may burst. */
+static void what_a_burst_may_use_makes_no_interval_too_long(void **state)
+{
+    struct cb_energy_steps steps = steps_at(1000 * J, 65532 * J);
+
+    (void)state;
+    steps.max_w = 1200;
+    assert_int_equal(step(&steps, 1500 * J, at(160 * S, 0), NULL), 500 * J);
+    assert_int_equal(step(&steps, 3800 * J, at(161 * S, 0), NULL), 2300 * J);
+    assert_int_equal(step(&steps, 3801 * J, at(231 * S, 0), "more than once"), -1);
+}
+
 static void the_clocks_say_that_nobody_slept_just_now(void **state)
 {
     struct cb_energy_moment a = cb_energy_moment();
@@ -145,6 +161,7 @@ int main(void)
         cmocka_unit_test(the_time_between_two_clocks_is_no_sleep),
         cmocka_unit_test(a_leap_is_no_energy),
         cmocka_unit_test(what_may_have_wrapped_twice_is_unknown),
+        cmocka_unit_test(what_a_burst_may_use_makes_no_interval_too_long),
         cmocka_unit_test(the_clocks_say_that_nobody_slept_just_now),
         cmocka_unit_test(psys_may_use_what_all_sockets_may),
     };
