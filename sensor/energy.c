@@ -65,6 +65,14 @@ static int open_driver(struct part *part, const struct cb_energy_driver *driver,
     return 0;
 }
 
+static void close_part(struct part *part)
+{
+    if (part->driver)
+        part->driver->close(part->state);
+    free(part->last);
+    *part = (struct part){0};
+}
+
 static bool has_cores(const struct part *part)
 {
     for (size_t i = 0; i < part->n; i++)
@@ -86,6 +94,10 @@ static int add_cores(struct cb_energy *energy, const struct cb_energy_options *o
     r = open_driver(&energy->cores, &cb_energy_msr, options, &why);
     if (r == -ENOMEM)
         return cb_err_set(err, ENOMEM, "out of memory");
+    if (r == 0 && !has_cores(&energy->cores)) {
+        close_part(&energy->cores);
+        r = cb_err_set(&why, ENOENT, "msr has none");
+    }
     add_reason(energy, "cores", r < 0 ? why.text : "from msr");
     return 0;
 }
@@ -175,13 +187,6 @@ int cb_energy_open(const struct cb_energy_options *options, struct cb_energy **r
     return r;
 }
 
-static void close_part(struct part *part)
-{
-    if (part->driver)
-        part->driver->close(part->state);
-    free(part->last);
-}
-
 struct cb_energy *cb_energy_close(struct cb_energy *energy)
 {
     if (!energy)
@@ -200,6 +205,11 @@ size_t cb_energy_n(const struct cb_energy *energy)
 const char *cb_energy_name(const struct cb_energy *energy)
 {
     return energy->main.driver ? energy->main.driver->name : "none";
+}
+
+bool cb_energy_reads_registers(const struct cb_energy *energy)
+{
+    return energy->main.driver == &cb_energy_msr || energy->cores.driver == &cb_energy_msr;
 }
 
 const char *cb_energy_reason(const struct cb_energy *energy)

@@ -58,6 +58,9 @@ size_t cb_energy_n(const struct cb_energy *energy);
 /* "perf", "powercap", "msr", "estimate", "none". */
 const char *cb_energy_name(const struct cb_energy *energy);
 
+/* Are the registers (msr) read, if only for the cores? That needs rights of its own. */
+bool cb_energy_reads_registers(const struct cb_energy *energy);
+
 /* One line: what was chosen, and why the sources before it were not. */
 const char *cb_energy_reason(const struct cb_energy *energy);
 

@@ -425,51 +425,65 @@ static bool shows_the_same(const struct msr *m, const struct source *s, uint32_t
            topology_id(m, cpu, "die_id") == s->die_id;
 }
 
-/* Its CPU cannot be read: read another one from now on. */
-static int move_source(const struct msr *m, struct source *s, uint64_t *ret_value)
+/* Its CPU cannot be read: read another one from now on. *@ret_n: how many there are. */
+static int move_source(const struct msr *m, struct source *s, uint64_t *ret_value, unsigned *ret_n,
+                       struct cb_err *err)
 {
+    int r = -ENODEV;
+
+    *ret_n = 0;
     for (uint32_t i = 0; i < m->topology->n_cpus; i++) {
         uint32_t cpu = m->topology->cpus[i];
-        cb_auto_close int fd = shows_the_same(m, s, i) ? open_cpu(m->root_fd, cpu, NULL) : -1;
+        cb_auto_close int fd = -1;
 
-        if (fd < 0 || read_register(fd, s->address, cpu, ret_value, NULL) < 0)
+        if (!shows_the_same(m, s, i))
+            continue;
+        ++*ret_n;
+        fd = open_cpu(m->root_fd, cpu, err);
+        r = fd < 0 ? fd : read_register(fd, s->address, cpu, ret_value, err);
+        if (r < 0)
             continue;
         (void)close(s->fd);
         s->fd = cb_take_fd(fd);
         s->cpu = cpu;
         return 0;
     }
-    return -ENODEV;
+    return r;
 }
 
-static int read_source(const struct msr *m, struct source *s, uint64_t *ret_value,
+/* *@ret_away: no CPU of its core is online, and there is no value. */
+static int read_source(const struct msr *m, struct source *s, uint64_t *ret_value, bool *ret_away,
                        struct cb_err *err)
 {
-    struct cb_err why = {0};
-    int r = read_register(s->fd, s->address, s->cpu, ret_value, &why);
+    struct cb_err moving = {0};
+    bool online;
+    unsigned n;
+    int r = read_register(s->fd, s->address, s->cpu, ret_value, err);
 
-    if (r == 0 || move_source(m, s, ret_value) == 0)
+    *ret_away = false;
+    if (r == 0 || move_source(m, s, ret_value, &n, &moving) == 0)
         return 0;
-    if (s->scope == SCOPE_CORE && cb_topology_socket_of_cpu(m->topology, s->cpu) < 0)
-        return -ENODEV;
-    if (err)
-        *err = why;
-    return r;
+    online = cb_topology_socket_of_cpu(m->topology, s->cpu) >= 0;
+    *ret_away = s->scope == SCOPE_CORE && !online && n == 0;
+    if (*ret_away)
+        return 0;
+    return online || n == 0 ? r : cb_err_set(err, moving.code, "%s", moving.text);
 }
 
 static int advance(const struct msr *m, struct source *s, struct cb_err *err)
 {
     uint64_t value = 0;
     uint64_t steps = 0;
-    int r = read_source(m, s, &value, err);
+    bool away;
+    int r = read_source(m, s, &value, &away, err);
     struct cb_energy_moment now = cb_energy_moment();
 
-    if (r == -ENODEV) {
+    if (r < 0)
+        return r == -ENODATA ? -EIO : r;
+    if (away) {
         s->away = true;
         return 0;
     }
-    if (r < 0)
-        return r == -ENODATA ? -EIO : r;
     if (s->away) { /* what it shows may be anything */
         s->steps.last = (uint32_t)value;
         s->steps.at = now;

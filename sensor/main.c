@@ -396,7 +396,7 @@ static int drop_rights(struct sensor *s, struct cb_err *err)
         .cpu = s->topology.cpus[0],
         .will_unmount = cb_place_is_mounted_by_us(s->place),
         .may_use_bpf = strcmp(s->options.count, "perf") != 0,
-        .reads_registers = strcmp(cb_energy_name(s->energy), "msr") == 0,
+        .reads_registers = cb_energy_reads_registers(s->energy),
     };
     char kept[256];
     char user[64];

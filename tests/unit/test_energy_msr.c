@@ -364,6 +364,7 @@ static void the_cores_of_amd_come_from_the_registers_where_powercap_is_taken(voi
     assert_int_equal(try_open(*state, "auto", &o, NULL), 0);
     assert_string_equal(cb_energy_name(o.energy), "powercap");
     assert_non_null(strstr(cb_energy_reason(o.energy), "cores: from msr"));
+    assert_true(cb_energy_reads_registers(o.energy));
     put_amd(*state, 0, 0x1010 + 65536);
     put_amd(*state, 1, 0x1010 + 131072);
     fake_root_put(*state, "sys/class/powercap/intel-rapl:0/energy_uj", "4000005\n");
@@ -379,7 +380,31 @@ static void the_cores_of_amd_come_from_the_registers_where_powercap_is_taken(voi
     assert_int_equal(try_open(*state, "auto", &o, NULL), 0);
     assert_int_equal(cb_energy_n(o.energy), 1);
     assert_non_null(strstr(cb_energy_reason(o.energy), "cores: no '/dev/cpu/0/msr'"));
+    assert_false(cb_energy_reads_registers(o.energy));
     close_it(&o);
+}
+
+/* A virtual machine may show the package's register and 0 in the cores'. */
+static void the_registers_are_left_alone_where_they_have_no_cores(void **state)
+{
+    static const struct cpu cpus[] = {{0, "0", "0"}};
+    static const uint8_t bytes[10] = {[5] = 1}; /* see put_amd(): package 0x1000000, core 0 */
+    int before = count_open_fds();
+    struct opened o;
+
+    put_cpuinfo(*state, "AuthenticAMD", 25, 97);
+    put_cpus(*state, cpus, 1);
+    put_bytes(*state, 0, 0xc0010299, bytes, sizeof(bytes));
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/name", "package-0\n");
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/max_energy_range_uj", "65532610987\n");
+    fake_root_put(*state, "sys/class/powercap/intel-rapl:0/energy_uj", "5\n");
+    assert_int_equal(try_open(*state, "auto", &o, NULL), 0);
+    assert_string_equal(cb_energy_name(o.energy), "powercap");
+    assert_int_equal(cb_energy_n(o.energy), 1);
+    assert_non_null(strstr(cb_energy_reason(o.energy), "cores: msr has none"));
+    assert_false(cb_energy_reads_registers(o.energy));
+    close_it(&o);
+    assert_int_equal(count_open_fds(), before);
 }
 
 /* ---- not there ---- */
@@ -453,6 +478,40 @@ static void an_amd_core_that_goes_offline_uses_nothing_more(void **state)
     read_it(&o);
     assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 0);
     put_amd(root, 1, 0x10010);
+    read_it(&o);
+    assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 1000000);
+    close_it(&o);
+}
+
+/* CPU 1 of a core goes; the other one of it is there, but its register is not to be had. */
+static void an_amd_core_that_cannot_be_read_is_not_taken_for_one_that_is_offline(void **state)
+{
+    static const struct cpu cpus[] = {{0, "0", "0-2"}, {0, "1-2", "0-2"}, {0, "1-2", "0-2"}};
+    const struct fake_root *root = *state;
+    struct opened o;
+
+    put_cpuinfo(root, "AuthenticAMD", 25, 1);
+    put_cpus(root, cpus, 3);
+    for (unsigned cpu = 0; cpu < 3; cpu++) {
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), TOPOLOGY, cpu, "core_id");
+        fake_root_put(root, path, "%u\n", cpu > 0);
+        put_amd(root, cpu, 0x10010);
+    }
+    open_ok(root, &o);
+    fake_root_put(root, "sys/devices/system/cpu/online", "0,2\n");
+    assert_int_equal(cb_topology_refresh(&o.topology, root->fd, NULL), 1);
+    cut(root, 1);
+    assert_int_equal(renameat(root->fd, "dev/cpu/2/msr", root->fd, "dev/cpu/2/away"), 0);
+    put_amd(root, 0, 0x20010);
+    read_it(&o);
+    assert_true(energy_of(&o, 0, CB_DOMAIN_CORE) == UINT64_MAX);
+    assert_int_equal(o.gaps.n, 1);
+    assert_non_null(strstr(o.gaps.reason[0], "no '/dev/cpu/2/msr'"));
+    assert_int_equal(renameat(root->fd, "dev/cpu/2/away", root->fd, "dev/cpu/2/msr"), 0);
+    read_it(&o); /* belongs to a longer interval */
+    put_amd(root, 2, 0x20010);
     read_it(&o);
     assert_int_equal(energy_of(&o, 0, CB_DOMAIN_CORE), 1000000);
     close_it(&o);
@@ -559,8 +618,10 @@ int main(void)
         with_client(amd_adds_up_cores_and_has_no_dram),
         with_client(an_amd_package_of_several_dies_has_one_counter),
         with_client(the_cores_of_amd_come_from_the_registers_where_powercap_is_taken),
+        with_client(the_registers_are_left_alone_where_they_have_no_cores),
         with_client(another_cpu_of_the_package_is_read_when_one_goes_offline),
         with_client(an_amd_core_that_goes_offline_uses_nothing_more),
+        with_client(an_amd_core_that_cannot_be_read_is_not_taken_for_one_that_is_offline),
         with_client(unknown_models_are_refused),
         with_client(a_virtual_machine_that_answers_0_has_none),
         with_client(without_the_module_the_remedy_is_said),
