@@ -179,9 +179,12 @@ static int keep(struct cb_hwpc_reader *reader, struct cb_hwpc_report *report, st
     return 0;
 }
 
-/* Only the first report is there, and, if it is an array's, all others with it. */
+/* Only the first report is there, and, if it is an array's, all others with it, and the first that
+ * is none's: it comes after them. */
 static int load(struct cb_hwpc_reader *reader, struct cb_err *err)
 {
+    size_t n_sorted = 0;
+    bool in_array = false;
     int r;
 
     reader->by_time = false;
@@ -192,9 +195,11 @@ static int load(struct cb_hwpc_reader *reader, struct cb_err *err)
         if (r < 0 || !report)
             break;
         r = keep(reader, report, err);
-    } while (r == 0 && (reader->n_waiting > 1 || cb_hwpc_text_in_array(reader->text)));
-    if (r == 0 && reader->n_waiting > 1)
-        qsort(reader->waiting, reader->n_waiting, sizeof(*reader->waiting), compare_time);
+        in_array = cb_hwpc_text_in_array(reader->text);
+        n_sorted += r == 0 && in_array;
+    } while (r == 0 && in_array);
+    if (r == 0 && n_sorted > 1)
+        qsort(reader->waiting, n_sorted, sizeof(*reader->waiting), compare_time);
     return r;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_hwpc.c - lib/hwpc.c and its readers: PowerAPI's reports, old and new. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -338,8 +339,37 @@ static void an_array_comes_by_time_and_lines_as_they_are(void **state)
     assert_order("{\"reports\":[" AT(3, "a") "," AT(2, "b") "]}", "ba");
     assert_order(AT(3, "a") "\n" AT(2, "b") "\n" AT(3, "c") "\n", "abc");
     assert_order("[" AT(3, "a") "]", "a");
+    assert_order("[" AT(3, "a") "," AT(2, "b") "]\n[" AT(1, "c") "]", "cba");
+    assert_order("[" AT(3, "a") "," AT(2, "b") "]\n" AT(1, "c") "\n" AT(0, "d"), "bacd");
+    assert_order("[" AT(3, "a") "]\n" AT(2, "b") "\n[" AT(1, "c") "," AT(0, "d") "]", "abcd");
     assert_order("[]", "");
     assert_order("", "");
+}
+
+/* Lines of a pipe that began with an array come as they are written. */
+static void lines_after_an_array_are_not_waited_for(void **state)
+{
+    static const char begin[] = "[" AT(3, "a") "," AT(2, "b") "]\n" AT(1, "c") "\n";
+    struct cb_hwpc_reader *reader = NULL;
+    struct cb_hwpc_report *report = NULL;
+    FILE *file;
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0); /* waiting is an error */
+    assert_int_equal(write(ends[1], begin, strlen(begin)), strlen(begin));
+    file = fdopen(ends[0], "r");
+    assert_non_null(file);
+    assert_int_equal(cb_hwpc_reader_json(file, "f", false, &reader, NULL), 0);
+    cb_hwpc_reader_by_time(reader);
+    for (const char *target = "bac"; *target; target++) {
+        assert_int_equal(cb_hwpc_reader_next(reader, &report, NULL), 0);
+        assert_int_equal(report->target[0], *target);
+        report = cb_hwpc_report_free(report);
+    }
+    (void)close(ends[1]);
+    reader = cb_hwpc_reader_free(reader);
+    (void)fclose(file);
 }
 
 static void an_array_that_is_bad_gives_nothing_by_time(void **state)
@@ -542,6 +572,7 @@ int main(void)
         cmocka_unit_test(skips_what_is_bad_when_asked),
         cmocka_unit_test(reads_every_document_with_its_line),
         cmocka_unit_test(an_array_comes_by_time_and_lines_as_they_are),
+        cmocka_unit_test(lines_after_an_array_are_not_waited_for),
         cmocka_unit_test(an_array_that_is_bad_gives_nothing_by_time),
         cmocka_unit_test(writes_what_it_read),
         cmocka_unit_test(joins_the_files_of_a_directory_by_time_and_target),
