@@ -297,6 +297,17 @@ static void add_row(const struct group *g, uint32_t cpu, uint64_t *row)
     }
 }
 
+/* Another target's counts are there, and of a CPU that this one does not count yet they would stay.
+ */
+static void forget_cpus(const struct group *g, size_t n_cpus)
+{
+    size_t events = cb_perf_n_events(g->perf), groups = cb_perf_n_groups(g->perf);
+
+    memset(g->cpus.counts, 0, n_cpus * events * sizeof(*g->cpus.counts));
+    memset(g->cpus.enabled_ns, 0, n_cpus * groups * sizeof(*g->cpus.enabled_ns));
+    memset(g->cpus.running_ns, 0, n_cpus * groups * sizeof(*g->cpus.running_ns));
+}
+
 int cb_hwpc_target_read(struct cb_hwpc_set *set, struct cb_hwpc_target *target, uint64_t tick_ns,
                         uint64_t *values, struct cb_err *err)
 {
@@ -307,9 +318,11 @@ int cb_hwpc_target_read(struct cb_hwpc_set *set, struct cb_hwpc_target *target, 
     for (size_t i = 0; i < set->n; i++) {
         struct group *g = &set->groups[i];
         const struct cb_hwpc_rows *rows = &shape->rows[i];
-        int r = cb_perf_target_read(g->perf, target->at[i], tick_ns, g->sums, g->enabled_ns,
-                                    g->running_ns, err);
+        int r;
 
+        forget_cpus(g, rows->n_cpus);
+        r = cb_perf_target_read(g->perf, target->at[i], tick_ns, g->sums, g->enabled_ns,
+                                g->running_ns, err);
         if (r < 0)
             result = r;
         for (uint32_t c = 0; c < rows->n_cpus; c++)

@@ -27,6 +27,7 @@
 #include "lib/log.h"
 #include "sensor/hwpc_cpus.h"
 #include "sensor/hwpc_run.h"
+#include "sensor/hwpc_set.h"
 #include "sensor/mounts.h"
 #include "sensor/perf.h"
 #include "tests/support/fake_root.h"
@@ -305,6 +306,53 @@ static void counters_that_stand_still_are_opened_anew(void **state)
     lab_close(&lab);
 }
 
+static uint64_t sum(const uint64_t *values, size_t n)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < n; i++)
+        total += values[i];
+    return total;
+}
+
+/* CPU 1 came; a target that was opened since counts on it, one from before not yet. */
+static void a_target_has_no_counts_of_another_one(void **state)
+{
+    static const struct cb_hwpc_groups groups = {
+        .n = 1, .at = {{.name = g_all, .n_events = 1, .events = {e_clock}}}};
+    struct fake_root *root = *state;
+    struct cb_hwpc_target *targets[2] = {NULL, NULL};
+    struct cb_hwpc_set *set = NULL;
+    struct cb_topology topology;
+    struct cb_err err = {0};
+    uint64_t values[2 * 3];
+
+    fake_root_put(root, CPUS "online", "0\n");
+    fake_root_put(root, CPUS "possible", "0-1\n");
+    assert_int_equal(cb_topology_init(&topology, root->fd, NULL), 0);
+    if (!has_two_cpus() || cb_hwpc_set_open(root->fd, &topology, &groups, true, &set, &err) < 0) {
+        print_message("needs two CPUs and the right to count: %s\n", err.text);
+        cb_topology_fini(&topology);
+        skip();
+    }
+    assert_int_equal(cb_hwpc_target_open(set, -1, &targets[0], NULL), 0);
+    fake_root_put(root, CPUS "online", "0-1\n");
+    assert_int_equal(cb_topology_refresh(&topology, root->fd, NULL), 1);
+    assert_int_equal(cb_hwpc_set_look(set, root->fd, NULL), 0);
+    assert_int_equal(cb_hwpc_target_open(set, -1, &targets[1], NULL), 0);
+    assert_int_equal(cb_hwpc_set_form(set)->n_values, 2 * 3);
+    (void)usleep(10000);
+    assert_int_equal(cb_hwpc_target_read(set, targets[1], UINT64_MAX, values, NULL), 0);
+    assert_true(sum(values, 3) > 0 && sum(values + 3, 3) > 0);
+    assert_int_equal(cb_hwpc_target_read(set, targets[0], UINT64_MAX, values, NULL), 0);
+    assert_true(sum(values, 3) > 0);
+    assert_int_equal(sum(values + 3, 3), 0);
+    for (int i = 0; i < 2; i++)
+        targets[i] = cb_hwpc_target_close(set, targets[i]);
+    set = cb_hwpc_set_close(set);
+    cb_topology_fini(&topology);
+}
+
 /* ---- which CPUs ---- */
 
 static void assert_online(const struct cb_hwpc_cpus *cpus, const char *wanted)
@@ -370,6 +418,7 @@ int main(void)
         TEST(a_cpu_that_was_not_there_has_rows_from_then_on),
         TEST(another_cpu_stands_for_a_package_whose_first_is_gone),
         TEST(counters_that_stand_still_are_opened_anew),
+        TEST(a_target_has_no_counts_of_another_one),
         TEST(the_pmu_says_where_a_package_is_read_now),
     };
 
