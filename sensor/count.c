@@ -185,14 +185,14 @@ bool cb_count_is_stuck(const struct cb_count *count)
 int cb_count_target_follow(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
                            struct cb_err *err)
 {
-    int r;
+    int r, given = 0;
 
     if (target)
         return target->perf ? cb_perf_target_follow(count->perf, target->perf, cgroup_fd, err) : 0;
     r = cb_perf_target_follow(count->perf, count->machine, -1, err);
-    if (r == 0 && count->bpf)
-        r = cb_bpf_follow(count->bpf, count->perf, count->machine, err);
-    return r;
+    if (count->bpf)
+        given = cb_bpf_follow(count->bpf, count->perf, count->machine, r < 0 ? NULL : err);
+    return r < 0 ? r : given;
 }
 
 void cb_count_followed(struct cb_count *count)

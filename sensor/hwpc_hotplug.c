@@ -11,6 +11,7 @@
 #include "sensor/perf.h"
 
 #define LOOK_NS (CB_NS_PER_S / 10)
+#define LOG_NS (60 * CB_NS_PER_S)
 
 struct cb_hwpc_hotplug {
     struct cb_hwpc_hotplug_options o;
@@ -19,6 +20,7 @@ struct cb_hwpc_hotplug {
     uint64_t looked_ns;
     bool changed; /* CPUs came or went, and the targets have not followed */
     bool chosen;  /* the sets know */
+    struct cb_log_limit limit;
 };
 
 int cb_hwpc_hotplug_open(const struct cb_hwpc_hotplug_options *options,
@@ -97,6 +99,7 @@ void cb_hwpc_hotplug_look(struct cb_hwpc_hotplug *h, uint64_t now_ns)
 void cb_hwpc_hotplug_follow(struct cb_hwpc_hotplug *h)
 {
     struct cb_err err = {0};
+    int clock, machine;
 
     if (h->changed && !h->chosen)
         return;
@@ -105,9 +108,11 @@ void cb_hwpc_hotplug_follow(struct cb_hwpc_hotplug *h)
         return;
     if (h->changed)
         cb_log_info("%u CPUs are online now", cb_topology_n_online(h->o.topology));
-    if (cb_perf_target_follow(h->clocks, h->clock, -1, &err) < 0 ||
-        cb_hwpc_target_follow(h->o.system, h->o.machine, -1, &err) < 0)
-        cb_log_warn("the machine is not counted on every CPU: %s", err.text);
+    clock = cb_perf_target_follow(h->clocks, h->clock, -1, &err);
+    machine = cb_hwpc_target_follow(h->o.system, h->o.machine, -1, clock < 0 ? NULL : &err);
+    if (clock < 0 || machine < 0)
+        cb_log_limited(&h->limit, LOG_NS, CB_LOG_WARN,
+                       "the machine is not counted on every CPU: %s", err.text);
     cb_perf_followed(h->clocks);
     cb_hwpc_set_followed(h->o.system);
     if (h->o.targets)

@@ -373,9 +373,10 @@ int cb_hwpc_target_follow(struct cb_hwpc_set *set, struct cb_hwpc_target *target
     int result = 0;
 
     for (size_t i = 0; i < set->n; i++) {
-        int r = cb_perf_target_follow(set->groups[i].perf, target->at[i], cgroup_fd, err);
+        int r = cb_perf_target_follow(set->groups[i].perf, target->at[i], cgroup_fd,
+                                      result < 0 ? NULL : err);
 
-        if (r < 0)
+        if (result == 0)
             result = r;
     }
     return result;

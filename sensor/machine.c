@@ -109,6 +109,11 @@ size_t cb_machine_n(const struct cb_machine *machine)
            cb_uncore_n(machine->uncore);
 }
 
+bool cb_machine_is_stuck(const struct cb_machine *machine)
+{
+    return machine->target && cb_perf_is_stuck(machine->perf);
+}
+
 int cb_machine_follow(struct cb_machine *machine, struct cb_err *err)
 {
     int r = machine->target ? cb_perf_target_follow(machine->perf, machine->target, -1, err) : 0;

@@ -11,6 +11,7 @@
 #ifndef CB_SENSOR_MACHINE_H
 #define CB_SENSOR_MACHINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "lib/cleanup.h"
@@ -33,7 +34,8 @@ size_t cb_machine_n_clocks(const struct cb_machine *machine);
 /* Most entries a read can give. */
 size_t cb_machine_n(const struct cb_machine *machine);
 
-/* As cb_perf_target_follow(), after the topology changed. */
+/* As cb_perf_is_stuck() and, with cb_perf_followed(), cb_perf_target_follow(). */
+bool cb_machine_is_stuck(const struct cb_machine *machine);
 int cb_machine_follow(struct cb_machine *machine, struct cb_err *err) cb_must_check;
 
 /* What was counted since the last read into @ret_counters[cb_machine_n()]; returns how many. */

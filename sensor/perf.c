@@ -13,8 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "sensor/perf_private.h"
+
+#define AGAIN_NS CB_NS_PER_S
 
 int cb_perf_event_open(const struct cb_event *event, int cgroup_fd, uint32_t cpu, int leader_fd)
 {
@@ -128,15 +131,27 @@ int cb_perf_cpu_clock(const struct cb_perf *perf)
 
 /* ---- counting ---- */
 
-/* Not on a CPU that the group does not count, nor on one that has just gone: 0, and no descriptors.
- */
-static int open_group(struct cb_perf *perf, int *fds, size_t group, int cgroup_fd, uint32_t cpu)
+static bool counts_on(const struct cb_perf *perf, size_t group, uint32_t cpu)
+{
+    return !perf->group_cpus[group] || perf->group_cpus[group][cpu];
+}
+
+/* The events [@first, @first + @n). Siblings before their leader: closing a leader first makes each
+ * of them a leader. */
+static void close_events(struct cb_perf *perf, int *fds, size_t first, size_t n)
+{
+    for (size_t i = first + n; i-- > first;)
+        if (fds[i] >= 0) {
+            (void)close(cb_take_fd(fds[i]));
+            perf->fds_used--;
+        }
+}
+
+static int open_events(struct cb_perf *perf, int *fds, size_t group, int cgroup_fd, uint32_t cpu)
 {
     size_t first = perf->group_first[group];
     int leader = -1;
 
-    if (perf->group_cpus[group] && !perf->group_cpus[group][cpu])
-        return 0;
     for (size_t i = first; i < first + perf->group_size[group]; i++) {
         int fd = cb_perf_event_open(&perf->events[i], cgroup_fd, cpu, leader);
 
@@ -150,6 +165,20 @@ static int open_group(struct cb_perf *perf, int *fds, size_t group, int cgroup_f
             leader = fd;
     }
     return ioctl(leader, PERF_EVENT_IOC_ENABLE, 0) < 0 ? -errno : 0;
+}
+
+/* All of a group that is not open, or none. Not on a CPU that it does not count, nor on one that
+ * has just gone: 0, and no descriptors. */
+static int open_group(struct cb_perf *perf, int *fds, size_t group, int cgroup_fd, uint32_t cpu)
+{
+    size_t first = perf->group_first[group];
+    int r = 0;
+
+    if (counts_on(perf, group, cpu) && fds[first] < 0)
+        r = open_events(perf, fds, group, cgroup_fd, cpu);
+    if (r < 0)
+        close_events(perf, fds, first, perf->group_size[group]);
+    return r;
 }
 
 /* Counters may take three quarters of the descriptors: the rest of the sensor must go on. */
@@ -187,16 +216,9 @@ static int open_cpu(struct cb_perf *perf, struct cb_perf_target *target, int cgr
     return 0;
 }
 
-/* Siblings before their leader: closing a leader first makes each of them a leader. */
 static void close_cpu(struct cb_perf *perf, struct cb_perf_target *target, uint32_t c)
 {
-    int *fds = target->fds + c * perf->n_events;
-
-    for (size_t i = perf->n_events; i-- > 0;)
-        if (fds[i] >= 0) {
-            (void)close(cb_take_fd(fds[i]));
-            perf->fds_used--;
-        }
+    close_events(perf, target->fds + c * perf->n_events, 0, perf->n_events);
     memset(target->before + c * target->words, 0, target->words * sizeof(*target->before));
     if (target->status)
         memset(target->status + c * perf->n_groups, 0, perf->n_groups * sizeof(*target->status));
@@ -308,17 +330,20 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
 
 /* ---- CPUs that come and go ---- */
 
+/* Every group that counts it. */
 static bool is_open(const struct cb_perf *perf, const struct cb_perf_target *target, uint32_t c)
 {
-    for (size_t i = 0; i < perf->n_events; i++)
-        if (target->fds[c * perf->n_events + i] >= 0)
-            return true;
-    return false;
+    const int *fds = target->fds + c * perf->n_events;
+
+    for (size_t g = 0; g < perf->n_groups; g++)
+        if (counts_on(perf, g, perf->topology->cpus[c]) && fds[perf->group_first[g]] < 0)
+            return false;
+    return true;
 }
 
 bool cb_perf_is_stuck(const struct cb_perf *perf)
 {
-    return perf->stuck || perf->again;
+    return perf->stuck || (perf->again && cb_clock_boot_ns() >= perf->again_ns);
 }
 
 bool cb_perf_was_away(const struct cb_perf *perf, uint32_t cpu_index)
@@ -330,20 +355,22 @@ int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, i
                           struct cb_err *err)
 {
     const struct cb_topology *t = perf->topology;
-    int r = make_room(perf, target, err);
+    int result = make_room(perf, target, err);
 
-    for (uint32_t c = 0; r == 0 && c < target->n_cpus; c++) {
+    perf->not_ready = perf->not_ready || result < 0;
+    for (uint32_t c = 0; c < target->n_cpus; c++) {
+        int r;
+
         if (cb_perf_was_away(perf, c) || !cb_topology_is_online(t, c))
             close_cpu(perf, target, c);
-        if (cb_topology_is_online(t, c) && !is_open(perf, target, c) &&
-            (target->is_machine || cgroup_fd >= 0)) {
-            r = open_cpu(perf, target, target->is_machine ? -1 : cgroup_fd, c, err);
-            if (r < 0)
-                close_cpu(perf, target, c);
-            perf->not_ready = perf->not_ready || (r == 0 && !is_open(perf, target, c));
-        }
+        if (!cb_topology_is_online(t, c) || (!target->is_machine && cgroup_fd < 0))
+            continue;
+        r = open_cpu(perf, target, target->is_machine ? -1 : cgroup_fd, c, result < 0 ? NULL : err);
+        if (result == 0)
+            result = r;
+        perf->not_ready = perf->not_ready || !is_open(perf, target, c);
     }
-    return r;
+    return result;
 }
 
 void cb_perf_followed(struct cb_perf *perf)
@@ -351,6 +378,7 @@ void cb_perf_followed(struct cb_perf *perf)
     free(perf->stuck);
     perf->stuck = NULL;
     perf->again = perf->not_ready;
+    perf->again_ns = cb_clock_boot_ns() + AGAIN_NS;
     perf->not_ready = false;
 }
 

@@ -83,7 +83,7 @@ struct cb_perf_target *cb_perf_target_close(struct cb_perf *perf, struct cb_perf
 int cb_perf_sweep(struct cb_perf *perf, struct cb_err *err) cb_must_check;
 
 /* Must the targets follow though the topology did not change? A CPU was offline and back between
- * two looks at it, or was not ready for counters when it came. */
+ * two looks at it, or its counters could not be opened when it came: they are tried every second. */
 bool cb_perf_is_stuck(const struct cb_perf *perf);
 /* Was the topology's @cpu_index-th CPU offline and back? Only a set with cpu-clock, read for the
  * machine, sees it; others are told. */
@@ -92,8 +92,8 @@ void cb_perf_tell_away(struct cb_perf *perf, uint32_t cpu_index);
 
 /* After the topology changed or counting got stuck, and after a read: close the counters of CPUs
  * that are gone, open those of CPUs that came. @cgroup_fd is the target's directory (-1: it is gone
- * or the machine). A CPU that cannot be opened stays closed and is said in the error. When every
- * target has followed, cb_perf_followed(). */
+ * or the machine). A CPU whose counters cannot be opened does not keep the others from theirs; the
+ * first is said in the error. When every target has followed, cb_perf_followed(). */
 int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
                           struct cb_err *err) cb_must_check;
 void cb_perf_followed(struct cb_perf *perf);

@@ -23,7 +23,8 @@ struct cb_perf {
     struct cb_perf_cpus cpus;       /* NULLs: not kept */
     struct cb_perf_target *targets; /* all of them, chained */
     uint8_t *stuck;                 /* [cpu index] its counters stand still; NULL: none does */
-    bool not_ready, again;          /* a CPU that came takes no counters yet: follow again */
+    bool not_ready, again;          /* counters of a CPU could not be opened: follow again */
+    uint64_t again_ns;              /* not before */
     enum cb_perf_reading_by reading_by;
     struct cb_perf_readers *readers; /* NULL: not started */
 };

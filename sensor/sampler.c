@@ -70,7 +70,7 @@ struct cb_sampler {
     bool cpus_changed;
     bool short_of_fds, retreat_over;
     bool taken_said;
-    struct cb_log_limit uncounted_limit;
+    struct cb_log_limit uncounted_limit, machine_limit;
     bool missed_said;
     uint64_t *busy_ns, *last_busy_ns; /* [n_sockets] */
     bool busy_known;
@@ -935,14 +935,17 @@ static void follow_cpus(struct cb_sampler *s)
 {
     const struct cb_sampler_options *o = &s->options;
     struct cb_err err = {0};
+    int counters, clocks;
 
-    if (!s->cpus_changed && !cb_count_is_stuck(o->count))
+    if (!s->cpus_changed && !cb_count_is_stuck(o->count) && !cb_machine_is_stuck(o->machine))
         return;
     if (s->cpus_changed)
         cb_log_info("%u CPUs are online now", cb_topology_n_online(o->topology));
-    if (cb_count_target_follow(o->count, NULL, -1, &err) < 0 ||
-        cb_machine_follow(o->machine, &err) < 0)
-        cb_log_warn("the machine is not counted on every CPU: %s", err.text);
+    counters = cb_count_target_follow(o->count, NULL, -1, &err);
+    clocks = cb_machine_follow(o->machine, counters < 0 ? NULL : &err);
+    if (counters < 0 || clocks < 0)
+        cb_log_limited(&s->machine_limit, LOG_NS, CB_LOG_WARN,
+                       "the machine is not counted on every CPU: %s", err.text);
     for (size_t i = 0; i < s->n_targets; i++)
         follow_target(s, s->targets[i]);
     cb_count_followed(o->count);

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +33,7 @@
 #include "sensor/mounts.h"
 #include "sensor/perf.h"
 #include "tests/support/fake_root.h"
+#include "tests/support/fault.h"
 
 #define CPUS "sys/devices/system/cpu/"
 #define MASK "sys/bus/event_source/devices/power/cpumask"
@@ -306,6 +309,42 @@ static void counters_that_stand_still_are_opened_anew(void **state)
     lab_close(&lab);
 }
 
+/* The next that are to be opened on CPU 1 are not. */
+static atomic_int refused;
+
+static long refuse_cpu_1(long number, const long args[6])
+{
+    int left = refused;
+
+    if (number == SYS_perf_event_open && args[2] == 1 && left > 0) {
+        refused = left - 1;
+        errno = EMFILE;
+        return -1;
+    }
+    return fault_real_syscall(number, args);
+}
+
+static void a_cpu_that_could_not_be_counted_is_tried_again(void **state)
+{
+    struct lab lab;
+
+    fault_syscall = refuse_cpu_1;
+    if (lab_open(&lab, *state, "0-1")) {
+        wait_until_all(&lab, "1", COUNTING);
+        set_online(&lab, "0");
+        wait_until_all(&lab, "1", ZERO);
+        refused = 5; /* all when it comes, and some of the second try */
+        set_online(&lab, "0-1");
+        wait_until_all(&lab, "1", COUNTING);
+        assert_int_equal(refused, 0);
+        lab_close(&lab);
+        fault_syscall = NULL;
+    } else {
+        fault_syscall = NULL;
+        skip();
+    }
+}
+
 static uint64_t sum(const uint64_t *values, size_t n)
 {
     uint64_t total = 0;
@@ -418,6 +457,7 @@ int main(void)
         TEST(a_cpu_that_was_not_there_has_rows_from_then_on),
         TEST(another_cpu_stands_for_a_package_whose_first_is_gone),
         TEST(counters_that_stand_still_are_opened_anew),
+        TEST(a_cpu_that_could_not_be_counted_is_tried_again),
         TEST(a_target_has_no_counts_of_another_one),
         TEST(the_pmu_says_where_a_package_is_read_now),
     };

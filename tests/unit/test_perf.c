@@ -579,6 +579,51 @@ static void counters_that_stand_still_are_opened_anew(void **state)
     lab_close(&lab, &fake);
 }
 
+/* Nothing can be opened on CPU 0. */
+static long refuse_cpu_0(long number, const long args[6])
+{
+    if (number == SYS_perf_event_open && args[2] == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return fault_real_syscall(number, args);
+}
+
+static void what_could_not_be_opened_is_tried_again_after_a_second(void **state)
+{
+    const struct timespec second = {.tv_sec = 1};
+    struct cb_err err = {0};
+    struct lab lab;
+    uint64_t begin_ns;
+    void *fake;
+
+    (void)state;
+    if (!lab_open(&lab, &fake, CB_PERF_BY_CALLER))
+        skip();
+    cb_perf_tell_away(lab.perf, 0);
+    cb_perf_tell_away(lab.perf, 1);
+    assert_int_equal(
+        ioctl(cb_perf_target_fd(lab.perf, lab.target, 1, 0), PERF_EVENT_IOC_DISABLE, 0), 0);
+    fault_syscall = refuse_cpu_0;
+    assert_int_equal(cb_perf_target_follow(lab.perf, lab.target, -1, &err), -EMFILE);
+    fault_syscall = NULL;
+    begin_ns = cb_clock_boot_ns();
+    cb_perf_followed(lab.perf);
+    assert_non_null(strstr(err.text, "descriptors"));
+    assert_int_equal(cb_perf_target_fd(lab.perf, lab.target, 0, 0), -1);
+    assert_true(!cb_perf_is_stuck(lab.perf) || cb_clock_boot_ns() - begin_ns >= 1000000000);
+    (void)lab_read_ms(&lab);
+    assert_cpus(&lab, 1); /* the other one was opened anew */
+    (void)nanosleep(&second, NULL);
+    assert_true(cb_perf_is_stuck(lab.perf));
+    follow(&lab);
+    (void)lab_read_ms(&lab);
+    assert_cpus(&lab, 2);
+    (void)nanosleep(&second, NULL);
+    assert_false(cb_perf_is_stuck(lab.perf));
+    lab_close(&lab, &fake);
+}
+
 /* ---- readers on the CPUs ---- */
 
 static void each_cpu_reads_the_same_as_the_caller_would(void **state)
@@ -835,6 +880,7 @@ int main(void)
         TEST(readers_follow_cpus_that_come_and_go),
         TEST(a_cpu_that_was_not_there_before_is_opened),
         TEST(counters_that_stand_still_are_opened_anew),
+        TEST(what_could_not_be_opened_is_tried_again_after_a_second),
         TEST(each_cpu_reads_the_same_as_the_caller_would),
         TEST(gives_up_events_until_the_clock_and_one_are_left),
         TEST(a_hybrid_cpu_has_two_sets_of_events),
