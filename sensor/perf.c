@@ -359,13 +359,15 @@ int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, i
 
     perf->not_ready = perf->not_ready || result < 0;
     for (uint32_t c = 0; c < target->n_cpus; c++) {
-        int r;
+        int r = 0;
 
         if (cb_perf_was_away(perf, c) || !cb_topology_is_online(t, c))
             close_cpu(perf, target, c);
-        if (!cb_topology_is_online(t, c) || (!target->is_machine && cgroup_fd < 0))
+        if (!cb_topology_is_online(t, c))
             continue;
-        r = open_cpu(perf, target, target->is_machine ? -1 : cgroup_fd, c, result < 0 ? NULL : err);
+        if (target->is_machine || cgroup_fd >= 0)
+            r = open_cpu(perf, target, target->is_machine ? -1 : cgroup_fd, c,
+                         result < 0 ? NULL : err);
         if (result == 0)
             result = r;
         perf->not_ready = perf->not_ready || !is_open(perf, target, c);

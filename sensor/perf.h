@@ -91,9 +91,10 @@ bool cb_perf_was_away(const struct cb_perf *perf, uint32_t cpu_index);
 void cb_perf_tell_away(struct cb_perf *perf, uint32_t cpu_index);
 
 /* After the topology changed or counting got stuck, and after a read: close the counters of CPUs
- * that are gone, open those of CPUs that came. @cgroup_fd is the target's directory (-1: it is gone
- * or the machine). A CPU whose counters cannot be opened does not keep the others from theirs; the
- * first is said in the error. When every target has followed, cb_perf_followed(). */
+ * that are gone, open those of CPUs that came. @cgroup_fd is the target's directory (-1: the
+ * machine, or it is gone or cannot be opened now). A CPU whose counters cannot be opened does not
+ * keep the others from theirs; the first is said in the error. When every target has followed,
+ * cb_perf_followed(). */
 int cb_perf_target_follow(struct cb_perf *perf, struct cb_perf_target *target, int cgroup_fd,
                           struct cb_err *err) cb_must_check;
 void cb_perf_followed(struct cb_perf *perf);

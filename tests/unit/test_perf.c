@@ -624,6 +624,36 @@ static void what_could_not_be_opened_is_tried_again_after_a_second(void **state)
     lab_close(&lab, &fake);
 }
 
+/* That it cannot be opened does not tell that it is gone: descriptors may have run out. */
+static void a_cgroup_without_a_directory_is_tried_again(void **state)
+{
+    const struct timespec second = {.tv_sec = 1};
+    struct cb_perf *perf = open_or_skip(1, software);
+    struct cb_perf_target *target = NULL;
+    char path[PATH_MAX + 64];
+    int cgroup_fd = make_cgroup(path);
+
+    (void)state;
+    if (cgroup_fd < 0) {
+        perf = cb_perf_close(perf);
+        skip();
+    }
+    assert_int_equal(cb_perf_target_open(perf, cgroup_fd, &target, NULL), 0);
+    cb_perf_tell_away(perf, 0);
+    assert_int_equal(cb_perf_target_follow(perf, target, -1, NULL), 0);
+    cb_perf_followed(perf);
+    assert_int_equal(cb_perf_target_fd(perf, target, 0, 0), -1);
+    (void)nanosleep(&second, NULL);
+    assert_true(cb_perf_is_stuck(perf));
+    assert_int_equal(cb_perf_target_follow(perf, target, cgroup_fd, NULL), 0);
+    cb_perf_followed(perf);
+    assert_true(cb_perf_target_fd(perf, target, 0, 0) >= 0);
+    (void)close(cgroup_fd);
+    target = cb_perf_target_close(perf, target);
+    perf = cb_perf_close(perf);
+    assert_int_equal(rmdir(path), 0);
+}
+
 /* ---- readers on the CPUs ---- */
 
 static void each_cpu_reads_the_same_as_the_caller_would(void **state)
@@ -881,6 +911,7 @@ int main(void)
         TEST(a_cpu_that_was_not_there_before_is_opened),
         TEST(counters_that_stand_still_are_opened_anew),
         TEST(what_could_not_be_opened_is_tried_again_after_a_second),
+        TEST(a_cgroup_without_a_directory_is_tried_again),
         TEST(each_cpu_reads_the_same_as_the_caller_would),
         TEST(gives_up_events_until_the_clock_and_one_are_left),
         TEST(a_hybrid_cpu_has_two_sets_of_events),
