@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "formula/map.h"
 #include "formula/store_stream.h"
@@ -17,6 +19,7 @@
 #define GATHER_NS CB_NS_PER_S
 #define RETRY_MIN_NS CB_NS_PER_S
 #define RETRY_MAX_NS (60 * CB_NS_PER_S)
+#define NICE 10 /* of the stream's thread */
 #define FRAMES_AT_ONCE 2000
 #define FRAMES_UNSTORED 1000 /* that made no row: the mark is stored without a batch */
 #define BATCH_ROWS 5000
@@ -451,11 +454,18 @@ static int step(struct cb_stream *stream, uint64_t *ret_after_ns, struct cb_err 
     return r < 0 ? r : 1;
 }
 
+/* When all CPUs are busy, as after an outage, ingest goes first: what is stored can be sent later. */
+static void yield_to_ingest(void)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* of this thread only: setpriority(2) */
+}
+
 static void *run(void *context)
 {
     struct cb_stream *stream = context;
     bool running = true;
 
+    yield_to_ingest();
     while (running) {
         uint64_t seen = cb_notify_generation(stream->o.notify);
         struct cb_err err = {0};

@@ -4,6 +4,7 @@
  *
  * Queue     The embedded store's frames are the queue. Each sink has a thread, a connection and a
  *           durable mark of its own, so a dead database stops neither ingest nor the other sinks.
+ *           The threads have a nice value of 10: where the CPUs do not suffice, ingest goes first.
  * Rows      Frames become bins (struct cb_stream_bin): one machine, one multiple of the resolution
  *           on the wall clock. A frame over a border is split pro rata, on cumulative sums, in
  *           whole microjoules: every part's sum over the bins is its sum over the frames, exactly,
