@@ -62,7 +62,7 @@ def mongodb(uri, step_ns):
             for what in PARTS if doc["part"] == 0 else []:
                 rows.add(key + (what,), one[what])
             for target in doc["targets"]:
-                rows.add(key + (target["container_id"],), target["dynamic_uj"][i])
+                rows.add(key + (target["id"],), target["dynamic_uj"][i])  # a container without texts has its own
     return rows
 
 
