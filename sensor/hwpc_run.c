@@ -18,6 +18,7 @@
 #include "sensor/hwpc_set.h"
 #include "sensor/hwpc_sink.h"
 #include "sensor/hwpc_targets.h"
+#include "sensor/urgency.h"
 
 #define LOG_NS (60 * CB_NS_PER_S)
 #define DRAIN_NS (5 * CB_NS_PER_S)
@@ -194,6 +195,7 @@ static bool take_timer(struct cb_hwpc_run *run)
 
     if (read(run->timer_fd, &expirations, sizeof(expirations)) != (ssize_t)sizeof(expirations))
         return false;
+    cb_urgency_look();
     if (expirations > 1) {
         run->missed += expirations - 1;
         cb_log_limited(&run->missed_limit, LOG_NS, CB_LOG_WARN,

@@ -81,8 +81,8 @@ static void *run(void *context)
     struct cb_perf_readers *all = reader->all;
 
     pin(all->perf->topology->cpus[reader->cpu_index]);
-    (void)!cb_urgency_raise(NULL); /* as far as it may */
     for (;;) {
+        cb_urgency_follow();
         while (sem_wait(&reader->go) < 0)
             continue;
         if (all->stop)

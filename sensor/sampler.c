@@ -19,12 +19,14 @@
 #include "sensor/cputime.h"
 #include "sensor/fsread.h"
 #include "sensor/moment.h"
+#include "sensor/urgency.h"
 
 #define LINGER_NS (3 * CB_NS_PER_S)
 #define LOG_NS (60 * CB_NS_PER_S)
 #define TEXTS_BYTES (1u << 20)        /* of a frame, for texts */
 #define SHORT_BYTES 4096              /* a text that others do not wait behind */
 #define METRICS_COST_NS 50000         /* of one target, before it is known */
+#define PAUSE_TARGETS 256             /* to open more takes part of a second */
 #define N_STATS (1 + CB_METRIC_COUNT) /* cpu_ns, and what metrics.h has */
 
 struct target {
@@ -374,6 +376,8 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
         ask(s, t);
     }
     s->targets[s->n_targets++] = t;
+    if (s->n_targets % PAUSE_TARGETS == 0)
+        cb_urgency_pause();
     cb_log_debug("target %u has come: %s", t->id, t->cgroup);
     return t;
 }

@@ -14,6 +14,7 @@
 #include "lib/err.h"
 #include "lib/log.h"
 #include "sensor/dump.h"
+#include "sensor/urgency.h"
 
 #define EARLY_NS (CB_NS_PER_S / 20)
 #define RESCAN_NS (10 * CB_NS_PER_S)
@@ -57,6 +58,7 @@ static void take_timer(struct loop *l)
     if (read(l->timer_fd, &expirations, sizeof(expirations)) != (ssize_t)sizeof(expirations))
         return;
     l->due = true;
+    cb_urgency_look();
     if (expirations > 1) {
         l->missed_ticks += expirations - 1;
         cb_log_limited(&l->missed_limit, LOG_NS, CB_LOG_WARN,

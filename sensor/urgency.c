@@ -6,20 +6,31 @@
 #include <linux/sched.h>
 #include <linux/sched/types.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/log.h"
 
 #define NICE (-10)
 #define SLICE_NS 100000 /* the shortest that the kernel takes */
 #define FIFO_PRIORITY 1
+#define PAUSE_NS 50000 /* a timer that is over before the thread is away is no sleep */
+#define LOG_NS (60 * CB_NS_PER_S)
 #define AWAKE_US 3000000       /* without a pause, as SCHED_FIFO: then it is that no more */
 #define MOST_AWAKE_US 10000000 /* then the kernel ends the process */
 
+enum urgency { ORDINARY, FIRST, BEFORE_ALL };
+
 static pid_t fifo_thread; /* for the signal's handler */
+static atomic_int wanted = ORDINARY;
+static atomic_bool lowered;
+static struct cb_log_limit lowered_limit;
 
 static int set(pid_t thread, int nice)
 {
@@ -67,24 +78,27 @@ static void lower_again(int signal)
 
     (void)signal;
     (void)set(fifo_thread, NICE);
+    atomic_store(&wanted, FIRST);
+    atomic_store(&lowered, true);
     errno = saved;
 }
 
 /* So that threads which start when the rights are given up may raise themselves, too; to raise the
  * limit needs CAP_SYS_RESOURCE. */
-static void let_later_threads(void)
+static void let_later_threads(__rlimit_resource_t resource, rlim_t most)
 {
-    const struct rlimit nice_limit = {20 - NICE, 20 - NICE};
+    const struct rlimit limit = {most, most};
 
-    (void)setrlimit(RLIMIT_NICE, &nice_limit);
+    (void)setrlimit(resource, &limit);
 }
 
 int cb_urgency_raise(struct cb_err *err)
 {
     int r = set(0, NICE);
 
+    atomic_store(&wanted, FIRST);
     if (r == 0)
-        let_later_threads();
+        let_later_threads(RLIMIT_NICE, 20 - NICE);
     if (r == -EPERM || r == -EACCES) {
         r = set(0, 0);
         if (r == 0)
@@ -103,5 +117,38 @@ int cb_urgency_raise_more(struct cb_err *err)
         r = -errno;
     if (r == 0)
         r = set_fifo();
-    return r < 0 ? cb_err_set(err, -r, "no real-time priority: %s", strerror(-r)) : 0;
+    if (r < 0)
+        return cb_err_set(err, -r, "no real-time priority: %s", strerror(-r));
+    let_later_threads(RLIMIT_RTPRIO, FIFO_PRIORITY);
+    atomic_store(&wanted, BEFORE_ALL);
+    return 0;
+}
+
+void cb_urgency_follow(void)
+{
+    static _Thread_local int mine = ORDINARY;
+    int now = atomic_load(&wanted);
+
+    if (mine == now)
+        return;
+    mine = now;
+    if (now == BEFORE_ALL && set_fifo() == 0)
+        return;
+    if (now != ORDINARY && set(0, NICE) < 0)
+        (void)set(0, 0);
+}
+
+void cb_urgency_pause(void)
+{
+    const struct timespec instant = {.tv_nsec = PAUSE_NS};
+
+    (void)nanosleep(&instant, NULL);
+}
+
+void cb_urgency_look(void)
+{
+    if (atomic_load(&lowered) && atomic_exchange(&lowered, false))
+        cb_log_limited(&lowered_limit, LOG_NS, CB_LOG_WARN,
+                       "three seconds without a pause: the ticks go without real-time priority "
+                       "from now on and may be late on a busy machine; a longer --tick (-f) helps");
 }

@@ -8,7 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include <cap-ng.h>
 #include <cmocka.h>
 
+#include "lib/cleanup.h"
 #include "lib/err.h"
 #include "sensor/urgency.h"
 
@@ -30,9 +33,9 @@ static void *nice_of_new_thread(void *context)
     return NULL;
 }
 
-static void *nice_of_raised_thread(void *context)
+static void *nice_of_following_thread(void *context)
 {
-    (void)!cb_urgency_raise(NULL);
+    cb_urgency_follow();
     return nice_of_new_thread(context);
 }
 
@@ -62,10 +65,10 @@ static int raise_it(bool with_rights)
         return 4;
     if (of_new != 0)
         return 5;
-    /* those may raise themselves, also when the rights are gone */
+    /* those may follow, also when the rights are gone */
     capng_clear(CAPNG_SELECT_CAPS);
     if (capng_apply(CAPNG_SELECT_CAPS) < 0 ||
-        pthread_create(&thread, NULL, nice_of_raised_thread, &of_new) != 0 ||
+        pthread_create(&thread, NULL, nice_of_following_thread, &of_new) != 0 ||
         pthread_join(thread, NULL) != 0)
         return 6;
     if (getrlimit(RLIMIT_NICE, &limit) < 0)
@@ -82,6 +85,33 @@ static void *policy_of_new_thread(void *context)
 {
     *(int *)context = policy_of_thread();
     return NULL;
+}
+
+static void *policy_of_following_thread(void *context)
+{
+    cb_urgency_follow();
+    return policy_of_new_thread(context);
+}
+
+/* What such a thread may: real time where the process had CAP_SYS_RESOURCE, else what it was. */
+static int policy_to_follow(int raised)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_RTPRIO, &limit) < 0 || limit.rlim_cur < 1)
+        return SCHED_OTHER | SCHED_RESET_ON_FORK;
+    return raised;
+}
+
+static int policy_of_follower(void)
+{
+    pthread_t thread;
+    int policy = 99;
+
+    if (pthread_create(&thread, NULL, policy_of_following_thread, &policy) != 0 ||
+        pthread_join(thread, NULL) != 0)
+        return -1;
+    return policy;
 }
 
 static uint64_t cpu_ns(void)
@@ -117,6 +147,36 @@ static int raise_it_where_no_warning_would_come(bool with_rights)
                : 1;
 }
 
+/* Four times as long as it may be awake, with pauses. */
+static bool stays_with_pauses(void)
+{
+    uint64_t begin_ns = cpu_ns(), paused_ns = begin_ns;
+
+    while (cpu_ns() - begin_ns < 400000000u)
+        if (cpu_ns() - paused_ns > 20000000u) {
+            cb_urgency_pause();
+            paused_ns = cpu_ns();
+        }
+    return (policy_of_thread() & ~SCHED_RESET_ON_FORK) == SCHED_FIFO;
+}
+
+static bool says_so_once(void)
+{
+    char text[1024];
+    cb_auto_close int fd = (int)syscall(SYS_memfd_create, "said", 0);
+    const char *said;
+    ssize_t n;
+
+    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+        return false;
+    cb_urgency_look();
+    cb_urgency_look();
+    n = pread(fd, text, sizeof(text) - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    said = strstr(text, "without real-time priority");
+    return said && !strstr(said + 1, "without real-time priority");
+}
+
 /* It is there before the rights are dropped; then it does not sleep. */
 static int raise_it_more(bool with_rights)
 {
@@ -145,11 +205,16 @@ static int raise_it_more(bool with_rights)
     if (pthread_create(&thread, NULL, policy_of_new_thread, &of_new) != 0 ||
         pthread_join(thread, NULL) != 0 || of_new != SCHED_OTHER)
         return 4;
+    if (policy_of_follower() != policy_to_follow(SCHED_FIFO | SCHED_RESET_ON_FORK))
+        return 8;
+    if (!stays_with_pauses())
+        return 9;
     while ((policy_of_thread() & ~SCHED_RESET_ON_FORK) == SCHED_FIFO)
         if (cpu_ns() > 2000000000u)
             return 5;
-    return policy_of_thread() == (SCHED_OTHER | SCHED_RESET_ON_FORK) && nice_of_thread() == -10 ? 0
-                                                                                                : 6;
+    if (policy_of_thread() != (SCHED_OTHER | SCHED_RESET_ON_FORK) || nice_of_thread() != -10)
+        return 6;
+    return policy_of_follower() == (SCHED_OTHER | SCHED_RESET_ON_FORK) && says_so_once() ? 0 : 10;
 }
 
 static void raise_or_skip(int (*raise)(bool), const char *missing)
