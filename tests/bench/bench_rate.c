@@ -5,12 +5,16 @@
  * ordinary priority in the same seconds. A server on the loopback takes every frame and sees that
  * each begins where the one before ended: what was missed widens an interval and loses nothing.
  *
- * Ten of the cgroups run for 20 us every 5 ms, the others sleep. A row is one run; `broken` counts
- * frames that do not follow the one before, and ticks that are neither in a frame nor counted as
- * missed; steal_ms is what the host took from this machine's CPUs in those seconds (/proc/stat):
- * ticks missed then are no fault of the sensor's, nor of the bare loop's. The rows with churn=1 are
- * 100 000 ticks in which a cgroup ends and another begins every 5 ms: memory and descriptors before
- * and after, both times once that has settled.
+ * Ten of the cgroups run for 20 us every 5 ms, the others sleep. A row is one run (those at 1 kHz
+ * are run five times); `broken` counts frames that do not follow the one before, and ticks that are
+ * neither in a frame nor counted as missed; steal_ms is what the host took from this machine's CPUs
+ * in those seconds (/proc/stat). Whether the machine or the sensor was late, a witness on each CPU
+ * tells: a timerfd loop that goes before the sensor (SCHED_FIFO above its own), so that only the
+ * host, or an interrupt, holds it up. host_pct are the ticks in which one of the witnesses missed
+ * one itself; own_missed are what the sensor missed outside of them, own_pct is that by the ticks
+ * outside: at most, for a host that takes less than a tick makes no witness miss one. The rows with
+ * churn=1 are 100 000 ticks in which a cgroup ends and another begins every 5 ms: memory and
+ * descriptors before and after, both times once that has settled.
  *
  * What is no time is a promise: anything broken, a descriptor more after the churn than before, or
  * 2 MB more of memory are said and make the exit status 1.
@@ -22,6 +26,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -42,6 +47,8 @@
 
 #define N_WORKERS 10
 #define PARENT "cb-bench"
+#define MAX_WITNESSES 64
+#define WITNESS_PRIORITY 2          /* SCHED_FIFO; the sensor's is 1 (sensor/urgency.c) */
 #define SETTLE_NS (5 * CB_NS_PER_S) /* until what has gone is forgotten, and more */
 #define MAX_GROWTH_KB 2048
 
@@ -50,19 +57,37 @@ struct run {
     const char *metrics;
     size_t cgroups;
     uint64_t tick_ns;
+    unsigned times; /* it is run: a host is noisy in one and quiet in another */
     bool churn;
 };
 
 static const struct run runs[] = {
-    {"perf", "0s", 1000, 10000000, false}, {"bpf", "0s", 1000, 10000000, false},
-    {"bpf", "10s", 1000, 10000000, false}, {"perf", "0s", 100, 1000000, false},
-    {"bpf", "0s", 100, 1000000, false},    {"bpf", "10s", 100, 1000000, false},
-    {"perf", "1s", 50, 1000000, true},     {"bpf", "1s", 50, 1000000, true},
+    {"perf", "0s", 1000, 10000000, 1, false}, {"bpf", "0s", 1000, 10000000, 1, false},
+    {"bpf", "10s", 1000, 10000000, 1, false}, {"perf", "0s", 100, 1000000, 5, false},
+    {"bpf", "0s", 100, 1000000, 5, false},    {"bpf", "10s", 100, 1000000, 5, false},
+    {"perf", "1s", 50, 1000000, 1, true},     {"bpf", "1s", 50, 1000000, 1, true},
 };
 
 #define N_RUNS (sizeof(runs) / sizeof(runs[0]))
 
-/* What the server and the bare loop saw. */
+struct span {
+    uint64_t from_ns, to_ns;
+    uint64_t missed; /* ticks that should have begun in it */
+};
+
+struct spans {
+    size_t n, room;
+    struct span *at;
+};
+
+struct witness {
+    struct seen *seen;
+    unsigned cpu;
+    pthread_t thread;
+    struct spans late; /* from when a tick was due until it was seen, a period later or more */
+};
+
+/* What the server, the bare loop and the witnesses saw. */
 struct seen {
     atomic_bool stop, measuring;
     uint64_t tick_ns;
@@ -72,6 +97,9 @@ struct seen {
     uint64_t first_t0_ns, last_t1_ns, widest_ns;
     uint64_t first_missed, last_missed;
     uint64_t bare_ticks, bare_missed;
+    struct spans sampled; /* a span for each frame */
+    unsigned n_witnesses;
+    struct witness witnesses[MAX_WITNESSES];
 };
 
 struct usage {
@@ -152,6 +180,27 @@ static void stop_workers(const pid_t pids[N_WORKERS])
     }
 }
 
+/* ---- spans of time ---- */
+
+static void add_span(struct spans *spans, struct span span)
+{
+    if (spans->n == spans->room) {
+        spans->room = spans->room ? 2 * spans->room : 1024;
+        spans->at = realloc(spans->at, spans->room * sizeof(*spans->at));
+        if (!spans->at)
+            die("memory", NULL);
+    }
+    spans->at[spans->n++] = span;
+}
+
+/* Both in order of time; *next is the first one of @late that may still meet a span to come. */
+static bool meets(const struct spans *late, size_t *next, const struct span *span)
+{
+    while (*next < late->n && late->at[*next].to_ns <= span->from_ns)
+        (*next)++;
+    return *next < late->n && late->at[*next].from_ns < span->to_ns;
+}
+
 /* ---- the server ---- */
 
 static void take_frame(struct seen *seen, const struct cb_link_message *m)
@@ -166,12 +215,15 @@ static void take_frame(struct seen *seen, const struct cb_link_message *m)
     } else if (!seen->begun) {
         seen->begun = true;
         seen->first_t0_ns = frame.t1_ns;
-        seen->first_missed = frame.missed_ticks;
+        seen->first_missed = seen->last_missed = frame.missed_ticks;
     } else {
         uint64_t width_ns = frame.t1_ns - frame.t0_ns;
 
         seen->broken += frame.t0_ns != seen->last_t1_ns || frame.seq != seen->seq + 1;
         seen->frames++;
+        add_span(&seen->sampled, (struct span){.from_ns = frame.t0_ns,
+                                               .to_ns = frame.t1_ns,
+                                               .missed = frame.missed_ticks - seen->last_missed});
         seen->last_missed = frame.missed_ticks;
         if (width_ns > seen->widest_ns)
             seen->widest_ns = width_ns;
@@ -202,22 +254,36 @@ static void *serve(void *context)
     return NULL;
 }
 
-/* ---- the bare loop ---- */
+/* ---- the bare loop and the witnesses ---- */
 
-static void *loop_barely(void *context)
+static int start_timer(uint64_t tick_ns)
 {
-    struct seen *seen = context;
-    const struct timespec period = {.tv_nsec = (long)seen->tick_ns};
+    const struct timespec period = {.tv_nsec = (long)tick_ns};
     const struct itimerspec spec = {.it_interval = period, .it_value = period};
     int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
 
     if (fd < 0 || timerfd_settime(fd, 0, &spec, NULL) < 0)
         die("timer", NULL);
-    while (!atomic_load(&seen->stop)) {
-        uint64_t expirations = 0;
+    return fd;
+}
 
-        if (read(fd, &expirations, sizeof(expirations)) != (ssize_t)sizeof(expirations))
-            die("timer", NULL);
+static uint64_t wait_for_timer(int fd)
+{
+    uint64_t expirations = 0;
+
+    if (read(fd, &expirations, sizeof(expirations)) != (ssize_t)sizeof(expirations))
+        die("timer", NULL);
+    return expirations;
+}
+
+static void *loop_barely(void *context)
+{
+    struct seen *seen = context;
+    int fd = start_timer(seen->tick_ns);
+
+    while (!atomic_load(&seen->stop)) {
+        uint64_t expirations = wait_for_timer(fd);
+
         if (!atomic_load(&seen->measuring))
             continue;
         seen->bare_ticks += expirations;
@@ -225,6 +291,57 @@ static void *loop_barely(void *context)
     }
     (void)close(fd);
     return NULL;
+}
+
+static void *witness(void *context)
+{
+    struct witness *w = context;
+    const struct sched_param first = {.sched_priority = WITNESS_PRIORITY};
+    uint64_t tick_ns = w->seen->tick_ns;
+    cpu_set_t cpu;
+    int fd;
+
+    CPU_ZERO(&cpu);
+    CPU_SET(w->cpu, &cpu);
+    if (sched_setaffinity(0, sizeof(cpu), &cpu) < 0 ||
+        sched_setscheduler(0, SCHED_FIFO, &first) < 0)
+        die("witness", NULL);
+    fd = start_timer(tick_ns);
+    while (!atomic_load(&w->seen->stop)) {
+        uint64_t expirations = wait_for_timer(fd);
+        uint64_t now_ns = cb_clock_boot_ns();
+
+        if (expirations > 1)
+            add_span(&w->late, (struct span){.from_ns = now_ns - expirations * tick_ns,
+                                             .to_ns = now_ns,
+                                             .missed = expirations - 1});
+    }
+    (void)close(fd);
+    return NULL;
+}
+
+static void start_witnesses(struct seen *seen)
+{
+    cpu_set_t ours;
+
+    if (sched_getaffinity(0, sizeof(ours), &ours) < 0)
+        die("witness", NULL);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE && seen->n_witnesses < MAX_WITNESSES; cpu++) {
+        struct witness *w = &seen->witnesses[seen->n_witnesses];
+
+        if (!CPU_ISSET(cpu, &ours))
+            continue;
+        *w = (struct witness){.seen = seen, .cpu = cpu};
+        if (pthread_create(&w->thread, NULL, witness, w) != 0)
+            die("thread", NULL);
+        seen->n_witnesses++;
+    }
+}
+
+static void stop_witnesses(struct seen *seen)
+{
+    for (unsigned i = 0; i < seen->n_witnesses; i++)
+        (void)pthread_join(seen->witnesses[i].thread, NULL);
 }
 
 /* ---- the sensor ---- */
@@ -362,12 +479,30 @@ static unsigned check(const struct run *run, const struct seen *seen, const stru
     return n;
 }
 
+/* The ticks in frames during which a witness was late, and what was missed in the others. */
+static void divide(const struct seen *seen, uint64_t *host_ticks, uint64_t *own_missed)
+{
+    size_t next[MAX_WITNESSES] = {0};
+
+    *host_ticks = *own_missed = 0;
+    for (size_t i = 0; i < seen->sampled.n; i++) {
+        const struct span *span = &seen->sampled.at[i];
+        bool host = false;
+
+        for (unsigned w = 0; w < seen->n_witnesses; w++)
+            host |= meets(&seen->witnesses[w].late, &next[w], span);
+        *host_ticks += host ? 1 + span->missed : 0;
+        *own_missed += host ? 0 : span->missed;
+    }
+}
+
 static unsigned report(const struct run *run, struct seen *seen, const struct usage *from,
                        const struct usage *to)
 {
     uint64_t length_ns = seen->last_t1_ns - seen->first_t0_ns;
     uint64_t ticks = (length_ns + seen->tick_ns / 2) / seen->tick_ns;
     uint64_t missed = seen->last_missed - seen->first_missed;
+    uint64_t host_ticks, own_missed;
 
     /* every tick is in a frame or was missed; the two ends may be off by a tick's part */
     if (!run->churn && (seen->frames + missed + 1 < ticks || seen->frames + missed > ticks + 1))
@@ -380,13 +515,17 @@ static unsigned report(const struct run *run, struct seen *seen, const struct us
         (void)fflush(stdout);
         return check(run, seen, from, to);
     }
+    divide(seen, &host_ticks, &own_missed);
     (void)printf("rate way=%s metrics=%s cgroups=%zu hz=%" PRIu64 " ticks=%" PRIu64
                  " missed=%" PRIu64 " missed_pct=%.3f bare_missed=%" PRIu64
-                 " bare_pct=%.3f steal_ms=%" PRIu64 " widest_ms=%.2f broken=%" PRIu64
+                 " bare_pct=%.3f host_pct=%.3f own_missed=%" PRIu64
+                 " own_pct=%.3f steal_ms=%" PRIu64 " widest_ms=%.2f broken=%" PRIu64
                  " core_pct=%.1f rss_mb=%.1f threads=%u fds=%u\n",
                  run->count, run->metrics, run->cgroups, CB_NS_PER_S / run->tick_ns, ticks, missed,
                  100.0 * (double)missed / (double)ticks, seen->bare_missed,
                  100.0 * (double)seen->bare_missed / (double)(seen->bare_ticks + 1),
+                 100.0 * (double)host_ticks / (double)(ticks + 1), own_missed,
+                 100.0 * (double)own_missed / (double)(ticks - host_ticks + 1),
                  to->stolen_ms - from->stolen_ms, (double)seen->widest_ns / 1e6, seen->broken,
                  100.0 * (double)(to->cpu_ns - from->cpu_ns) / (double)length_ns,
                  (double)to->rss_kb / 1024, to->threads, to->fds);
@@ -405,6 +544,7 @@ static unsigned measure(const char *program, const struct run *run, int dir_fd, 
     pthread_t threads[2];
     pid_t workers[N_WORKERS];
     pid_t sensor;
+    unsigned failed;
 
     if (!mkdtemp(state_dir) || cb_link_server_open(&options, &seen.server, &err) < 0)
         die("server", &err);
@@ -414,6 +554,8 @@ static unsigned measure(const char *program, const struct run *run, int dir_fd, 
     if (pthread_create(&threads[0], NULL, serve, &seen) != 0 ||
         pthread_create(&threads[1], NULL, loop_barely, &seen) != 0)
         die("thread", NULL);
+    if (!run->churn)
+        start_witnesses(&seen);
     spend(run, dir_fd, (run->churn ? 10 : 2) * CB_NS_PER_S);
     take_usage(sensor, &from);
     atomic_store(&seen.measuring, true);
@@ -421,6 +563,7 @@ static unsigned measure(const char *program, const struct run *run, int dir_fd, 
     atomic_store(&seen.stop, true);
     (void)pthread_join(threads[0], NULL);
     (void)pthread_join(threads[1], NULL);
+    stop_witnesses(&seen);
     take_usage(sensor, &to);
     (void)kill(sensor, SIGTERM);
     (void)waitpid(sensor, NULL, 0);
@@ -430,7 +573,11 @@ static unsigned measure(const char *program, const struct run *run, int dir_fd, 
     (void)snprintf(command, sizeof(command), "rm -r '%s'", state_dir);
     if (system(command) != 0)
         die(command, NULL);
-    return report(run, &seen, &from, &to);
+    failed = report(run, &seen, &from, &to);
+    for (unsigned i = 0; i < seen.n_witnesses; i++)
+        free(seen.witnesses[i].late.at);
+    free(seen.sampled.at);
+    return failed;
 }
 
 int main(int argc, char **argv)
@@ -447,7 +594,8 @@ int main(int argc, char **argv)
     if (cb_place_open(root_fd, "v2", 0, &place, &err) < 0)
         die("cannot measure here", &err);
     for (size_t i = first; i <= last && i < N_RUNS; i++)
-        failed += measure(program, &runs[i], cb_place_dir_fd(place), seconds);
+        for (unsigned k = 0; k < runs[i].times; k++)
+            failed += measure(program, &runs[i], cb_place_dir_fd(place), seconds);
     if (cb_place_close(place, &err) < 0)
         die("place", &err);
     (void)close(root_fd);
