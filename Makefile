@@ -49,7 +49,8 @@ PROGRAMS := sensor formula tester
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 ARCHIVES := $(foreach p,sensor formula tester lib tests/support,$(B)/$(p).a)
 # calls that tests/support/fault.c can make fail
-TEST_WRAP := -Wl,--wrap=calloc,--wrap=openat,--wrap=pread,--wrap=fdatasync,--wrap=syscall
+TEST_WRAP := -Wl,--wrap=calloc,--wrap=openat,--wrap=pread,--wrap=fdatasync,--wrap=syscall \
+	-Wl,--wrap=bpf_map_update_elem
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))

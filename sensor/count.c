@@ -11,10 +11,12 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "sensor/count_bpf.h"
 
 #define SPARE_TARGETS 64 /* that may come without the descriptors running out */
+#define AGAIN_NS CB_NS_PER_S
 
 struct cb_count {
     struct cb_count_options options;
@@ -23,6 +25,7 @@ struct cb_count {
     struct cb_bpf *bpf; /* NULL: perf counts */
     bool bpf_refused;   /* tried in vain */
     uint64_t lost_children;
+    uint64_t again_ns; /* not before: CPUs that bpf lacks */
     char reason[512];
 };
 
@@ -177,9 +180,15 @@ struct cb_count_target *cb_count_target_close(struct cb_count *count,
 
 /* ---- CPUs that come and go ---- */
 
+static size_t n_lacking(const struct cb_count *count)
+{
+    return count->bpf ? cb_bpf_n_lacking(count->bpf) : 0;
+}
+
 bool cb_count_is_stuck(const struct cb_count *count)
 {
-    return cb_perf_is_stuck(count->perf);
+    return cb_perf_is_stuck(count->perf) ||
+           (n_lacking(count) > 0 && cb_clock_boot_ns() >= count->again_ns);
 }
 
 int cb_count_target_follow(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
@@ -189,6 +198,9 @@ int cb_count_target_follow(struct cb_count *count, struct cb_count_target *targe
 
     if (target)
         return target->perf ? cb_perf_target_follow(count->perf, target->perf, cgroup_fd, err) : 0;
+    for (uint32_t c = 0; n_lacking(count) > 0 && c < count->options.topology->n_cpus; c++)
+        if (cb_bpf_lacks(count->bpf, c))
+            cb_perf_tell_away(count->perf, c); /* so that its counters are new */
     r = cb_perf_target_follow(count->perf, count->machine, -1, err);
     if (count->bpf)
         given = cb_bpf_follow(count->bpf, count->perf, count->machine, r < 0 ? NULL : err);
@@ -198,6 +210,7 @@ int cb_count_target_follow(struct cb_count *count, struct cb_count_target *targe
 void cb_count_followed(struct cb_count *count)
 {
     cb_perf_followed(count->perf);
+    count->again_ns = cb_clock_boot_ns() + AGAIN_NS;
 }
 
 /* ---- retreat ---- */
@@ -295,6 +308,11 @@ int cb_count_begin(struct cb_count *count, struct cb_err *err)
                        "many of them",
                        lost - count->lost_children);
     count->lost_children = lost;
+    if (r == 0 && n_lacking(count) > 0)
+        r = cb_err_set(err, EAGAIN,
+                       "containers are not counted on %zu CPUs, whose counters could not be given "
+                       "to BPF: trying again every second",
+                       n_lacking(count));
     return r;
 }
 

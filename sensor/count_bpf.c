@@ -44,6 +44,7 @@ struct cb_bpf {
     uint8_t slots[CB_BPF_SLOTS];
     size_t n_cooling;
     uint32_t last_slot;
+    uint8_t lacks[CB_FRAME_MAX_CPUS]; /* [cpu index] the program has none of its counters */
 };
 
 struct cb_bpf_target {
@@ -148,21 +149,48 @@ static int configure(struct cb_bpf *bpf, int hierarchy_id)
     return r;
 }
 
+static uint32_t event_key(const struct cb_bpf *bpf, uint32_t c, size_t event)
+{
+    return bpf->topology->cpus[c] * (uint32_t)bpf->n_events + (uint32_t)event;
+}
+
+/* All of one CPU's, or none: what it counted would be less than a whole. */
+static int give_cpu(struct cb_bpf *bpf, const struct cb_perf *perf,
+                    const struct cb_perf_target *machine, uint32_t c)
+{
+    int map = bpf_map__fd(bpf->program->maps.events);
+    int r = 0;
+
+    for (size_t e = 0; e < bpf->n_events && r == 0; e++) {
+        uint32_t key = event_key(bpf, c, e);
+        int fd = cb_perf_target_fd(perf, machine, c, e);
+
+        if (fd >= 0 && bpf_map_update_elem(map, &key, &fd, BPF_ANY) < 0)
+            r = -errno;
+    }
+    for (size_t e = 0; e < bpf->n_events && r < 0; e++) {
+        uint32_t key = event_key(bpf, c, e);
+
+        (void)bpf_map_delete_elem(map, &key);
+    }
+    return r;
+}
+
 /* Those of the CPUs that are online. */
 static int give_events(struct cb_bpf *bpf, const struct cb_perf *perf,
                        const struct cb_perf_target *machine)
 {
-    int map = bpf_map__fd(bpf->program->maps.events);
+    int result = 0;
 
-    for (uint32_t c = 0; c < bpf->topology->n_cpus; c++)
-        for (size_t e = 0; e < bpf->n_events && cb_topology_is_online(bpf->topology, c); e++) {
-            uint32_t key = bpf->topology->cpus[c] * (uint32_t)bpf->n_events + (uint32_t)e;
-            int fd = cb_perf_target_fd(perf, machine, c, e);
+    for (uint32_t c = 0; c < bpf->topology->n_cpus; c++) {
+        bool online = cb_topology_is_online(bpf->topology, c);
+        int r = online ? give_cpu(bpf, perf, machine, c) : 0;
 
-            if (fd >= 0 && bpf_map_update_elem(map, &key, &fd, BPF_ANY) < 0)
-                return -errno;
-        }
-    return 0;
+        bpf->lacks[c] = r < 0;
+        if (result == 0)
+            result = r;
+    }
+    return result;
 }
 
 int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
@@ -171,6 +199,20 @@ int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
     int r = give_events(bpf, perf, machine);
 
     return r < 0 ? bpf_failed(err, r, "cannot give the counters to BPF") : 0;
+}
+
+bool cb_bpf_lacks(const struct cb_bpf *bpf, uint32_t cpu_index)
+{
+    return bpf->lacks[cpu_index];
+}
+
+size_t cb_bpf_n_lacking(const struct cb_bpf *bpf)
+{
+    size_t n = 0;
+
+    for (uint32_t c = 0; c < bpf->topology->n_cpus; c++)
+        n += bpf->lacks[c];
+    return n;
 }
 
 static int map_records(struct cb_bpf *bpf)
@@ -486,6 +528,18 @@ int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
 {
     (void)bpf, (void)perf, (void)machine;
     return cb_err_set(err, ENOTSUP, "built without BPF");
+}
+
+bool cb_bpf_lacks(const struct cb_bpf *bpf, uint32_t cpu_index)
+{
+    (void)bpf, (void)cpu_index;
+    return false;
+}
+
+size_t cb_bpf_n_lacking(const struct cb_bpf *bpf)
+{
+    (void)bpf;
+    return 0;
 }
 
 uint64_t cb_bpf_lost_children(const struct cb_bpf *bpf)

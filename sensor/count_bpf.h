@@ -15,6 +15,8 @@
 #ifndef CB_SENSOR_COUNT_BPF_H
 #define CB_SENSOR_COUNT_BPF_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/cleanup.h"
@@ -34,9 +36,15 @@ int cb_bpf_open(int root_fd, const struct cb_topology *topology, struct cb_perf 
                 struct cb_err *err) cb_must_check;
 struct cb_bpf *cb_bpf_close(struct cb_bpf *bpf);
 
-/* After the machine's target followed the CPUs: count with its new descriptors. */
+/* After the machine's target followed the CPUs: count with its new descriptors. A CPU whose
+ * counters the kernel does not take does not keep the others from theirs; no cgroup is counted on
+ * it until the next try, for which they must be opened anew: what they have counted meanwhile would
+ * all be charged to the cgroup that runs then. */
 int cb_bpf_follow(struct cb_bpf *bpf, const struct cb_perf *perf,
                   const struct cb_perf_target *machine, struct cb_err *err) cb_must_check;
+/* Is no cgroup counted on the topology's @cpu_index-th CPU for that reason? */
+bool cb_bpf_lacks(const struct cb_bpf *bpf, uint32_t cpu_index);
+size_t cb_bpf_n_lacking(const struct cb_bpf *bpf);
 
 /* Count what ran until now: once for each tick, before the targets are read. */
 int cb_bpf_flush(struct cb_bpf *bpf, struct cb_err *err) cb_must_check;

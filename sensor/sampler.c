@@ -949,7 +949,7 @@ static void follow_cpus(struct cb_sampler *s)
     clocks = cb_machine_follow(o->machine, counters < 0 ? NULL : &err);
     if (counters < 0 || clocks < 0)
         cb_log_limited(&s->machine_limit, LOG_NS, CB_LOG_WARN,
-                       "the machine is not counted on every CPU: %s", err.text);
+                       "the machine or its containers are not counted on every CPU: %s", err.text);
     for (size_t i = 0; i < s->n_targets; i++)
         follow_target(s, s->targets[i]);
     cb_count_followed(o->count);

@@ -92,3 +92,22 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 
     return fault_syscall ? fault_syscall(number, args) : fault_real_syscall(number, args);
 }
+
+int (*fault_bpf_update)(void);
+
+#if CB_HAVE_BPF
+int __real_bpf_map_update_elem(int map, const void *key, const void *value,
+                               unsigned long long flags);
+int __wrap_bpf_map_update_elem(int map, const void *key, const void *value,
+                               unsigned long long flags);
+int __wrap_bpf_map_update_elem(int map, const void *key, const void *value,
+                               unsigned long long flags)
+{
+    int code = fault_bpf_update ? fault_bpf_update() : 0;
+
+    if (code == 0)
+        return __real_bpf_map_update_elem(map, key, value, flags);
+    errno = code;
+    return -code;
+}
+#endif

@@ -15,4 +15,8 @@ int fault_fdatasyncs(void);
 extern long (*fault_syscall)(long number, const long args[6]);
 long fault_real_syscall(long number, const long args[6]);
 
+/* Asked before each bpf_map_update_elem() of ours while it is not NULL: the errno it fails with, 0
+ * to let it through. */
+extern int (*fault_bpf_update)(void);
+
 #endif

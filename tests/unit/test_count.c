@@ -25,6 +25,7 @@
 #include "lib/err.h"
 #include "sensor/count.h"
 #include "sensor/place.h"
+#include "tests/support/fault.h"
 
 #define N_BOXES 3
 #define MAX_VALUES 64
@@ -608,6 +609,98 @@ static void what_runs_during_the_retreat_to_bpf_is_counted(void **state)
     box_remove(lab, "box");
 }
 
+/* ---- counters that BPF is not given ---- */
+
+static size_t updates_left; /* before one fails */
+
+static int refuse_one(void)
+{
+    return updates_left-- == 0 ? ENOMEM : 0;
+}
+
+/* CPU 1 has new counters, and BPF gets the first of them only. */
+static void refuse_cpu_1(struct lab *lab, struct cb_count *count)
+{
+    struct cb_err err = {0};
+
+    cb_perf_tell_away(lab->perf, 1);
+    updates_left = cb_perf_n_events(lab->perf) + 1;
+    fault_bpf_update = refuse_one;
+    assert_int_equal(cb_count_target_follow(count, NULL, -1, &err), -ENOMEM);
+    fault_bpf_update = NULL;
+    cb_count_followed(count);
+    assert_non_null(strstr(err.text, "to BPF"));
+}
+
+/* As read_clock(), of all events and though something is not counted. */
+static uint64_t read_any(struct lab *lab, struct cb_count *count, struct cb_count_target *target)
+{
+    uint64_t counts[MAX_VALUES], enabled[MAX_VALUES], running[MAX_VALUES];
+    uint64_t sum = 0;
+
+    (void)!cb_count_begin(count, NULL);
+    assert_int_equal(
+        cb_count_read(count, target, 100 * CB_NS_PER_S, counts, enabled, running, NULL), 0);
+    for (size_t i = 0; i < lab->topology.n_sockets * cb_perf_n_events(lab->perf); i++)
+        sum += counts[i];
+    return sum;
+}
+
+static void what_bpf_was_not_given_is_tried_again_after_a_second(void **state)
+{
+    struct lab *lab = *state;
+    uint64_t begin_ns, ns, enabled;
+    struct cb_count *count;
+    struct cb_count_target *target;
+    struct cb_err err = {0};
+    int box, gate[2];
+    cpu_set_t cpus;
+    pid_t pid;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    if (lab->topology.n_cpus < 2) {
+        count = cb_count_close(count);
+        skip();
+    }
+    box = box_make(lab, "box");
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(box, gate);
+    wait_for_place(box, 1);
+    CPU_ZERO(&cpus);
+    CPU_SET(lab->topology.cpus[1], &cpus);
+    assert_int_equal(sched_setaffinity(pid, sizeof(cpus), &cpus), 0);
+    target = target_open(count, box);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    (void)let_run(lab, count, target);
+
+    begin_ns = cb_clock_boot_ns();
+    refuse_cpu_1(lab, count);
+    (void)read_any(lab, count, target);
+    assert_true(!cb_count_is_stuck(count) || cb_clock_boot_ns() - begin_ns >= CB_NS_PER_S);
+    assert_int_equal(cb_count_begin(count, &err), -EAGAIN);
+    assert_non_null(strstr(err.text, "not counted on 1 CPUs"));
+    spin_ms(1000);
+    assert_int_equal(read_any(lab, count, target), 0); /* of no event */
+    assert_true(cb_count_is_stuck(count));
+
+    begin_ns = cb_clock_boot_ns();
+    assert_int_equal(cb_count_target_follow(count, NULL, -1, NULL), 0);
+    cb_count_followed(count);
+    ns = read_clock(lab, count, target, &enabled);
+    assert_in_range(ns, 0, cb_clock_boot_ns() - begin_ns); /* nothing of the second before */
+    (void)let_run(lab, count, target);
+    spin_ms(1000);
+    assert_false(cb_count_is_stuck(count));
+
+    stop(pid);
+    target = cb_count_target_close(count, target);
+    count = cb_count_close(count);
+    (void)close(box);
+    box_remove(lab, "box");
+}
+
 /* ---- choosing ---- */
 
 static void check_choice(struct lab *lab, size_t n_targets, uint64_t max_fds, bool bpf,
@@ -671,6 +764,7 @@ int main(void)
         in_lab(what_ran_until_the_end_is_read_after_it),
         in_lab(a_new_cgroup_inherits_nothing_from_an_old_one),
         in_lab(what_runs_during_the_retreat_to_bpf_is_counted),
+        in_lab(what_bpf_was_not_given_is_tried_again_after_a_second),
         in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
         in_lab(an_unknown_way_is_refused),
     };
