@@ -197,6 +197,8 @@ int cb_frame_encode(struct cb_frame_encoder *encoder, const struct cb_frame *fra
 /* A frame is refused when this is above CB_FRAME_MAX_BYTES: its bytes encoded are at most so many.
  * The numbers of targets, events, ... must be within their limits. */
 size_t cb_frame_bound(const struct cb_frame *frame);
+/* What each target adds to that, without its text. */
+size_t cb_frame_row_bound(const struct cb_frame *frame);
 /* What CB_TARGET_TEXT adds to that for this target. */
 size_t cb_frame_text_bound(const struct cb_frame_target *target);
 

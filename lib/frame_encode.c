@@ -15,6 +15,7 @@
 #define HEAD_BYTES 1024
 #define TEXT_BYTES 16
 #define ENTRY_BYTES 128
+#define ROW_BYTES 6 /* u32 id, u8 kind, u8 flags */
 
 struct cb_frame_encoder {
     uint8_t *buffer; /* what libbson writes to; made large enough before, so it never grows it */
@@ -97,6 +98,13 @@ static size_t stats_size(const struct cb_frame *f)
     return (1 + f->n_targets) * f->n_stats * sizeof(uint64_t);
 }
 
+size_t cb_frame_row_bound(const struct cb_frame *f)
+{
+    size_t words = f->n_sockets * (f->n_events + 2 * f->n_groups) + f->n_stats;
+
+    return words * sizeof(uint64_t) + ROW_BYTES;
+}
+
 size_t cb_frame_text_bound(const struct cb_frame_target *t)
 {
     return ENTRY_BYTES + text_size(t->cgroup) + text_size(t->container_id) + text_size(t->name) +
@@ -108,7 +116,7 @@ size_t cb_frame_bound(const struct cb_frame *f)
 {
     size_t n = HEAD_BYTES + text_size(f->sensor) + text_size(f->version);
 
-    n += counts_size(f) + 2 * times_size(f) + stats_size(f) + 6 * f->n_targets;
+    n += (1 + f->n_targets) * cb_frame_row_bound(f);
     n += f->n_energies * CB_FRAME_ENERGY_BYTES + f->n_counters * CB_FRAME_COUNTER_BYTES;
     for (size_t i = 0; i < f->n_counters; i++)
         n += TEXT_BYTES + text_size(f->counters[i].name);
@@ -304,7 +312,7 @@ static bool put_frame(bson_t *b, const struct cb_frame *f, uint8_t *scratch)
 
 static size_t scratch_bound(const struct cb_frame *f)
 {
-    size_t n = 6 * f->n_targets;
+    size_t n = ROW_BYTES * f->n_targets;
 
     if (n < f->n_energies * CB_FRAME_ENERGY_BYTES)
         n = f->n_energies * CB_FRAME_ENERGY_BYTES;

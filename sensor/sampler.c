@@ -24,6 +24,7 @@
 #define LINGER_NS (3 * CB_NS_PER_S)
 #define LOG_NS (60 * CB_NS_PER_S)
 #define TEXTS_BYTES (1u << 20)        /* of a frame, for texts */
+#define REST_BYTES (1u << 20)         /* of a frame, for all but its rows; the longest text fits */
 #define SHORT_BYTES 4096              /* a text that others do not wait behind */
 #define METRICS_COST_NS 50000         /* of one target, before it is known */
 #define PAUSE_TARGETS 256             /* to open more takes part of a second */
@@ -72,7 +73,7 @@ struct cb_sampler {
     bool cpus_changed;
     bool short_of_fds, retreat_over;
     bool taken_said;
-    struct cb_log_limit uncounted_limit, machine_limit;
+    struct cb_log_limit uncounted_limit, machine_limit, refused_limit;
     bool missed_said;
     uint64_t *busy_ns, *last_busy_ns; /* [n_sockets] */
     bool busy_known;
@@ -94,6 +95,17 @@ static int grow_array(void *at, size_t count, size_t size)
     return 0;
 }
 
+/* So many that their counts, with everything else, fit into a frame. */
+static size_t most_targets(const struct cb_sampler *s)
+{
+    struct cb_frame f = s->frame;
+    size_t most;
+
+    f.n_stats = s->options.metrics ? N_STATS : 1;
+    most = (CB_FRAME_MAX_BYTES - REST_BYTES) / cb_frame_row_bound(&f) - 1;
+    return most < CB_FRAME_MAX_TARGETS ? most : CB_FRAME_MAX_TARGETS;
+}
+
 /* Room for @targets targets in everything that is one row each. */
 static int make_room(struct cb_sampler *s, size_t targets)
 {
@@ -103,8 +115,6 @@ static int make_room(struct cb_sampler *s, size_t targets)
 
     if (targets <= s->room && s->targets)
         return 0;
-    if (targets > CB_FRAME_MAX_TARGETS)
-        return -ENOSPC;
     if (grow_array(&s->targets, rows, sizeof(struct target *)) < 0 ||
         grow_array(&f->targets, rows, sizeof(*f->targets)) < 0 ||
         grow_array(&f->counts, rows * sockets * f->n_events, sizeof(*f->counts)) < 0 ||
@@ -346,23 +356,37 @@ static void find_twins(struct cb_sampler *s, struct target *t)
             s->targets[i]->twin = t->twin = true;
 }
 
+static bool has_room(struct cb_sampler *s)
+{
+    return s->n_targets < most_targets(s) &&
+           (make_room(s, s->n_targets < s->room ? s->n_targets + 1 : s->room * 2) == 0 ||
+            make_room(s, s->n_targets + 1) == 0);
+}
+
+static void *refuse(struct cb_sampler *s, const char *path)
+{
+    s->refused_targets++;
+    cb_log_limited(
+        &s->refused_limit, LOG_NS, CB_LOG_WARN,
+        "%s cannot be added: there is no memory, or no room in a frame, which has it for "
+        "%zu cgroups with these events; fewer --events leave room for more",
+        path, most_targets(s));
+    return NULL;
+}
+
 void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 {
     struct cb_sampler *s = context;
     struct target *t;
 
-    if (make_room(s, s->n_targets < s->room ? s->n_targets + 1 : s->room * 2) < 0 &&
-        make_room(s, s->n_targets + 1) < 0) {
-        s->refused_targets++;
-        return NULL;
-    }
+    if (!has_room(s))
+        return refuse(s, found->path);
     t = calloc(1, sizeof(*t));
     if (t)
         t->cgroup = copy_path(found->path);
     if (!t || !t->cgroup) {
         free(t);
-        s->refused_targets++;
-        return NULL;
+        return refuse(s, found->path);
     }
     t->id = ++s->last_id;
     t->kind = found->kind;
@@ -789,6 +813,24 @@ static void say_missed_switches(struct cb_sampler *s)
                          "does not need them)");
 }
 
+/* Before those of single targets, which may be more than there is room for. */
+static void say_left_out(struct cb_sampler *s)
+{
+    const struct cb_sampler_options *o = &s->options;
+
+    if (o->topology->n_strange)
+        cb_gaps_add(o->gaps, "cpu",
+                    "%u CPUs of a socket that came later are not counted: restart "
+                    "cbsensor",
+                    o->topology->n_strange);
+    if (s->refused_targets)
+        cb_gaps_add(
+            o->gaps, "cgroup",
+            "%llu cgroups could not be added and count as system: a frame has room for "
+            "%zu with these events (fewer --events leave room for more), or memory is short",
+            (unsigned long long)s->refused_targets, most_targets(s));
+}
+
 /* Everything that energy is shared by, one right after the other and nothing in between: whatever
  * runs between two readings is in the one and not in the other. Returns their moment, t1. */
 static uint64_t read_counters(struct cb_sampler *s)
@@ -832,14 +874,6 @@ static void tell_self(struct cb_sampler *s)
     const struct cb_sampler_options *o = &s->options;
     uint64_t now_ns = self_ns();
 
-    if (o->topology->n_strange)
-        cb_gaps_add(o->gaps, "cpu",
-                    "%u CPUs of a socket that came later are not counted: restart "
-                    "cbsensor",
-                    o->topology->n_strange);
-    if (s->refused_targets)
-        cb_gaps_add(o->gaps, "cgroup", "%llu cgroups could not be added",
-                    (unsigned long long)s->refused_targets);
     for (size_t i = 0; i < s->n_targets; i++)
         if (s->targets[i]->labels_cut)
             add_target_gap(s, s->targets[i], "labels", "more than 64 KiB of labels: all left out");
@@ -859,6 +893,7 @@ static uint64_t read_all(struct cb_sampler *s)
 
     cb_gaps_reset(o->gaps);
     say_missed_switches(s);
+    say_left_out(s);
     f->n_cpus = cb_topology_n_online(o->topology);
     f->n_targets = s->n_targets;
     read_busy(s);

@@ -51,10 +51,11 @@ static uint8_t *encoded(const struct cb_frame *frame, size_t *ret_size)
     return copy;
 }
 
-/* The bound holds, and each text has its part in it. */
+/* The bound holds, and each row and each text has its part in it. */
 static void check_bound(struct cb_frame *frame, size_t size)
 {
     size_t bound = cb_frame_bound(frame);
+    size_t n = frame->n_targets;
 
     assert_in_range(bound, size, CB_FRAME_MAX_BYTES);
     for (size_t i = 0; i < frame->n_targets; i++) {
@@ -66,6 +67,12 @@ static void check_bound(struct cb_frame *frame, size_t size)
         assert_int_equal(with > bound ? with - bound : bound - with,
                          cb_frame_text_bound(&frame->targets[i]));
     }
+    for (size_t i = 0; i < frame->n_targets; i++)
+        if (frame->targets[i].flags & CB_TARGET_TEXT)
+            bound -= cb_frame_text_bound(&frame->targets[i]);
+    frame->n_targets = 0;
+    assert_int_equal(bound - cb_frame_bound(frame), n * cb_frame_row_bound(frame));
+    frame->n_targets = n;
 }
 
 static void random_frames_come_back_as_they_were(void **state)

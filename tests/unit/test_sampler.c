@@ -79,6 +79,7 @@ struct parts {
     struct cb_busy *busy;
     struct cb_energy *energy;
     struct cb_docker *docker;
+    struct cb_metrics *metrics;
     struct cb_sampler *sampler;
     char cgroup[PATH_MAX + 64]; /* the hierarchy that is counted in */
     int cgroup_fd;
@@ -97,9 +98,9 @@ static void find_hierarchy(struct parts *p)
     p->cgroup_fd = open(p->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static bool open_counters(struct parts *p)
+static bool open_counters(struct parts *p, const char *list)
 {
-    static const char *const lists[] = {"cpu-clock,context-switches"};
+    const char *const lists[] = {list};
     const struct cb_perf_options perf = {.root_fd = p->root_fd,
                                          .topology = &p->topology,
                                          .n_lists = 1,
@@ -144,6 +145,8 @@ static void open_sampler(struct parts *p, struct cb_busy *busy, struct cb_sample
     options.busy = busy;
     options.energy = p->energy;
     options.docker = p->docker;
+    options.metrics = p->metrics;
+    options.metrics_ns = 1;
     assert_int_equal(cb_sampler_open(&options, ret_sampler, NULL), 0);
 }
 
@@ -158,21 +161,27 @@ static int setup(void **state)
     find_hierarchy(p);
     if (cb_topology_init(&p->topology, p->root_fd, NULL) < 0)
         return -1;
-    if (open_counters(p))
+    if (open_counters(p, "cpu-clock,context-switches"))
         open_sampler(p, p->busy, &p->sampler);
     return 0;
+}
+
+static void close_all(struct parts *p)
+{
+    p->sampler = cb_sampler_close(p->sampler);
+    p->metrics = cb_metrics_close(p->metrics);
+    p->energy = cb_energy_close(p->energy);
+    p->busy = cb_busy_close(p->busy);
+    p->machine = cb_machine_close(p->machine);
+    p->count = cb_count_close(p->count);
+    p->perf = cb_perf_close(p->perf);
 }
 
 static int teardown(void **state)
 {
     struct parts *p = *state;
 
-    p->sampler = cb_sampler_close(p->sampler);
-    p->energy = cb_energy_close(p->energy);
-    p->busy = cb_busy_close(p->busy);
-    p->machine = cb_machine_close(p->machine);
-    p->count = cb_count_close(p->count);
-    p->perf = cb_perf_close(p->perf);
+    close_all(p);
     cb_topology_fini(&p->topology);
     for (int i = 0; i < p->children; i++) {
         char name[64];
@@ -719,6 +728,106 @@ static void labels_that_are_too_many_are_told_once(void **state)
     cb_sampler_done(p->sampler, true);
 }
 
+/* ---- more counts than a frame holds ---- */
+
+/* A machine of 8 sockets, most of which have no CPU of this one. */
+static void pretend_8_sockets(struct parts *p)
+{
+    struct cb_topology *t = &p->topology;
+    uint32_t *cpus = calloc(8, sizeof(*cpus));
+    int32_t *ids = calloc(8, sizeof(*ids));
+
+    assert_true(cpus && ids && t->n_sockets <= 8);
+    close_all(p);
+    for (uint32_t i = 0; i < 8; i++) {
+        cpus[i] = i < t->n_sockets ? t->socket_cpus[i] : 1;
+        ids[i] = i < t->n_sockets ? t->socket_ids[i] : (int32_t)i + 1000;
+    }
+    free(t->socket_cpus);
+    free(t->socket_ids);
+    t->socket_cpus = cpus;
+    t->socket_ids = ids;
+    t->n_sockets = 8;
+    assert_true(open_counters(p, "cpu-clock,task-clock,page-faults,minor-faults,major-faults,"
+                                 "context-switches,cpu-migrations,alignment-faults,"
+                                 "emulation-faults"));
+}
+
+/* As many as there is room for; three are refused. */
+static size_t fill(struct parts *p)
+{
+    struct cb_docker_answer answer = {.id = A, .found = true};
+    size_t n = 1;
+
+    assert_non_null(add_target(p, A, true));
+    while (n <= CB_FRAME_MAX_TARGETS && add_target(p, "", true))
+        n++;
+    assert_null(add_target(p, "", true));
+    assert_null(add_target(p, "", true));
+    answer.text.labels = calloc(1, CB_FRAME_MAX_LABELS + 1);
+    assert_non_null(answer.text.labels);
+    memset(answer.text.labels, 'x', CB_FRAME_MAX_LABELS);
+    cb_sampler_text(p->sampler, &answer);
+    return n;
+}
+
+/* Every frame is one, and the texts get through, the longest as well. */
+static void send_full_frames(struct parts *p, size_t n)
+{
+    struct cb_frame_encoder *encoder = cb_frame_encoder_new();
+    size_t told = 0;
+
+    for (int i = 0; i < 20 && told < n; i++) {
+        struct cb_frame *f = read_frame(p, false);
+        struct cb_err err = {0};
+        struct cb_frame back;
+        const uint8_t *bytes;
+        size_t size;
+
+        if (cb_frame_encode(encoder, f, &bytes, &size, &err) < 0)
+            fail_msg("%s", err.text);
+        assert_in_range(size, 6u << 20, CB_FRAME_MAX_BYTES); /* as many as can be */
+        assert_int_equal(cb_frame_decode(bytes, size, &back, NULL), 0);
+        assert_int_equal(back.n_targets, n);
+        assert_int_equal(back.n_gaps, CB_FRAME_MAX_GAPS);
+        assert_true(has_gap(&back, "cgroup", "3 cgroups could not be added"));
+        assert_true(has_gap(&back, "cgroup", "fewer --events"));
+        for (size_t t = 0; t < n; t++)
+            told += back.targets[t].flags & CB_TARGET_TEXT;
+        cb_frame_clear(&back);
+        cb_sampler_done(p->sampler, true);
+    }
+    assert_int_equal(told, n);
+    encoder = cb_frame_encoder_free(encoder);
+}
+
+static void targets_that_no_frame_could_hold_are_refused(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    size_t n;
+
+    pretend_8_sockets(p);
+    open_sampler(p, p->busy, &p->sampler);
+    cb_sampler_start(p->sampler);
+    n = fill(p);
+    assert_in_range(n, 2001, CB_FRAME_MAX_TARGETS - 1);
+    send_full_frames(p, n);
+}
+
+static void container_metrics_take_their_part_of_a_frame(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    size_t n;
+
+    pretend_8_sockets(p);
+    assert_int_equal(cb_metrics_open(p->root_fd, 100, &p->metrics, NULL), 0);
+    open_sampler(p, p->busy, &p->sampler);
+    cb_sampler_start(p->sampler);
+    n = fill(p);
+    assert_in_range(n, 2001, CB_FRAME_MAX_TARGETS - 1);
+    send_full_frames(p, n);
+}
+
 #ifdef COUNTS_ALLOCATIONS /* sanitizers have an allocator of their own */
 static void a_tick_allocates_nothing(void **state)
 {
@@ -1191,6 +1300,8 @@ int main(void)
         TEST(a_short_text_does_not_wait_behind_long_ones),
         TEST(a_last_row_waits_for_its_text),
         TEST(labels_that_are_too_many_are_told_once),
+        TEST(targets_that_no_frame_could_hold_are_refused),
+        TEST(container_metrics_take_their_part_of_a_frame),
 #ifdef COUNTS_ALLOCATIONS
         TEST(a_tick_allocates_nothing),
 #endif
