@@ -222,6 +222,19 @@ static void miss(struct cb_cgroup_watch *w)
     w->n_unread += errno == EMFILE || errno == ENFILE || errno == ENOMEM;
 }
 
+/* What w->path says it is; false: nothing to count. */
+static bool recognize(const struct cb_cgroup_watch *w, struct cb_cgroup_found *found)
+{
+    bool matched = false;
+
+    if (!cb_cgroup_id_container(w->path, found->container_id)) {
+        found->runtime = cb_cgroup_id_guest(w->path, found->name);
+        matched = !found->runtime && matches(w);
+    }
+    found->kind = matched ? CB_TARGET_CGROUP : CB_TARGET_CONTAINER;
+    return matched || found->runtime || found->container_id[0];
+}
+
 /* A directory that is new to us: a target, or one to look into. */
 static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd, const char *name,
                   ino_t inode)
@@ -238,16 +251,7 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
         drop_node(w, node);
         return;
     }
-    if (cb_cgroup_id_container(w->path, found.container_id)) {
-        found.kind = CB_TARGET_CONTAINER;
-        node->target = true;
-    } else if ((found.runtime = cb_cgroup_id_guest(w->path, found.name))) {
-        found.kind = CB_TARGET_CONTAINER;
-        node->target = true;
-    } else if (matches(w)) {
-        found.kind = CB_TARGET_CGROUP;
-        node->target = true;
-    }
+    node->target = recognize(w, &found);
     if (!node->target) {
         watch_node(w, node, fd); /* first, so that nothing slips in between */
         scan_node(w, node, fd);
@@ -327,6 +331,23 @@ static void look_into(struct cb_cgroup_watch *w, struct node *node)
         scan_node(w, node, fd);
 }
 
+/* A target that was refused. */
+static void offer_again(struct cb_cgroup_watch *w, struct node *node)
+{
+    struct cb_cgroup_found found = {.path = w->path};
+    cb_auto_close int fd = open_node(w, node);
+
+    if (fd < 0) {
+        miss(w);
+        return;
+    }
+    found.dir_fd = fd;
+    (void)recognize(w, &found);
+    w->options.gone(w->options.context, NULL);
+    node->cookie = w->options.born(w->options.context, &found);
+    w->changed = w->changed || node->cookie;
+}
+
 static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
 {
     for (struct node *child = node->child; child; child = child->next)
@@ -338,6 +359,8 @@ static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
             drop_node(w, child);
         else if (!child->target)
             rescan_node(w, child);
+        else if (!child->cookie)
+            offer_again(w, child);
     }
 }
 

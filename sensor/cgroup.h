@@ -36,7 +36,8 @@ struct cb_cgroup_options {
     int dir_fd; /* the hierarchy's root, borrowed until close */
     size_t n_patterns;
     const char *const *patterns; /* fnmatch(3) over the path without the leading '/': "work/?*" */
-    /* A target has come; what it returns is given to gone(). */
+    /* A target has come; what it returns is given to gone(). NULL: refused; every rescan says
+     * gone() with NULL for it, and offers it again. */
     void *(*born)(void *context, const struct cb_cgroup_found *found);
     void (*gone)(void *context, void *cookie);
     void *context;

@@ -77,7 +77,7 @@ struct cb_sampler {
     bool missed_said;
     uint64_t *busy_ns, *last_busy_ns; /* [n_sockets] */
     bool busy_known;
-    uint64_t refused_targets; /* for lack of memory or room */
+    uint64_t refused_targets; /* that are there, for lack of memory or room */
     const char *stat_names[N_STATS];
     struct cb_frame frame;
 };
@@ -408,11 +408,13 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 
 void cb_sampler_gone(void *context, void *cookie)
 {
+    struct cb_sampler *s = context;
     struct target *t = cookie;
 
-    (void)context;
-    if (!t)
+    if (!t) {
+        s->refused_targets--;
         return;
+    }
     t->gone = true;
     t->gone_ns = cb_clock_boot_ns();
     cb_log_debug("target %u has gone: %s", t->id, t->cgroup);

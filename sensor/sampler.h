@@ -13,7 +13,7 @@
  * Texts    a frame has room for 1 MiB of them, or less where its counts need the place: what is more
  *          is told in the frames that follow, short ones first. A last row waits for its text.
  * Many     targets whose counts no frame could hold are refused: they count as system, and every frame
- *          says how many they are.
+ *          says how many they are. They are offered again (cgroup.h).
  * Metrics  where reading them takes much of a tick they are read a few containers at a time in the
  *          pauses (cb_sampler_work), and are in the first frame after the last of them.
  * CPUs     that come or go are taken up after the frame that follows cb_sampler_look().

@@ -23,8 +23,9 @@
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
-/* What the watcher told: "+/docker/aa", "-/docker/aa", ... */
+/* What the watcher told: "+/docker/aa", "-/docker/aa", ...; "-" of one that was refused. */
 static struct {
+    bool full; /* what comes is refused */
     size_t n;
     char lines[64][300];
     enum cb_target_kind kind;
@@ -41,13 +42,13 @@ static void *born(void *context, const struct cb_cgroup_found *found)
     (void)snprintf(told.lines[told.n++], 300, "+%s", found->path);
     told.kind = found->kind;
     memcpy(told.id, found->container_id, sizeof(told.id));
-    return strdup(found->path);
+    return told.full ? NULL : strdup(found->path);
 }
 
 static void gone(void *context, void *cookie)
 {
     assert_ptr_equal(context, &told);
-    (void)snprintf(told.lines[told.n++], 300, "-%s", (char *)cookie);
+    (void)snprintf(told.lines[told.n++], 300, "-%s", cookie ? (char *)cookie : "");
     free(cookie);
 }
 
@@ -253,6 +254,33 @@ static void tells_a_directory_made_anew_from_the_old_one(void **state)
     close_watch(root, watch);
 }
 
+static void one_that_was_refused_is_offered_again_by_a_rescan(void **state)
+{
+    static const char *const patterns[] = {"work/*"};
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 1, patterns);
+
+    told.full = true;
+    make(root, "docker/" A);
+    make(root, "work/a");
+    (void)cb_cgroup_watch_process(watch);
+    assert_int_equal(told.n, 2);
+    assert_false(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(told.n, 6); /* each is gone, and there again */
+    unmake(root, "docker/" A);
+    (void)cb_cgroup_watch_process(watch);
+    assert_string_equal(told.lines[6], "-");
+    told.full = false;
+    assert_true(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(told.n, 9);
+    assert_string_equal(told.lines[7], "-");
+    assert_string_equal(told.lines[8], "+/work/a");
+    assert_int_equal(told.kind, CB_TARGET_CGROUP);
+    assert_false(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(told.n, 9);
+    close_watch(root, watch);
+}
+
 static void a_short_life_leaves_nothing_behind(void **state)
 {
     struct fake_root *root = *state;
@@ -413,6 +441,7 @@ int main(void)
         TEST(finds_the_containers_and_guests_of_every_runtime_once),
         TEST(counts_plain_cgroups_that_match_a_pattern),
         TEST(tells_a_directory_made_anew_from_the_old_one),
+        TEST(one_that_was_refused_is_offered_again_by_a_rescan),
         TEST(a_short_life_leaves_nothing_behind),
         TEST(a_rescan_finds_what_no_event_told),
         TEST(follows_a_rename),

@@ -814,6 +814,33 @@ static void targets_that_no_frame_could_hold_are_refused(void **state)
     send_full_frames(p, n);
 }
 
+static void one_that_was_refused_has_the_place_of_one_that_ended(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    void *cookie;
+
+    pretend_8_sockets(p);
+    open_sampler(p, p->busy, &p->sampler);
+    cb_sampler_start(p->sampler);
+    cookie = add_target(p, "", true);
+    (void)fill(p);
+    cb_sampler_gone(p->sampler, cookie);
+    for (int i = 0; i < 3; i++) { /* until its text was told */
+        assert_true(has_gap(read_frame(p, false), "cgroup", "3 cgroups could not be added"));
+        cb_sampler_done(p->sampler, true);
+    }
+    cb_sampler_gone(p->sampler, NULL);
+    assert_non_null(add_target(p, "", true));
+    cb_sampler_gone(p->sampler, NULL);
+    assert_null(add_target(p, "", true));
+    assert_true(has_gap(read_frame(p, false), "cgroup", "2 cgroups could not be added"));
+    cb_sampler_done(p->sampler, true);
+    cb_sampler_gone(p->sampler, NULL);
+    cb_sampler_gone(p->sampler, NULL);
+    assert_false(has_gap(read_frame(p, false), "cgroup", ""));
+    cb_sampler_done(p->sampler, true);
+}
+
 static void container_metrics_take_their_part_of_a_frame(void **state)
 {
     struct parts *p = parts_or_skip(state);
@@ -1301,6 +1328,7 @@ int main(void)
         TEST(a_last_row_waits_for_its_text),
         TEST(labels_that_are_too_many_are_told_once),
         TEST(targets_that_no_frame_could_hold_are_refused),
+        TEST(one_that_was_refused_has_the_place_of_one_that_ended),
         TEST(container_metrics_take_their_part_of_a_frame),
 #ifdef COUNTS_ALLOCATIONS
         TEST(a_tick_allocates_nothing),
