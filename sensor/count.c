@@ -29,11 +29,11 @@ struct cb_count {
     char reason[512];
 };
 
-/* One of the two. */
+/* One of the two, or none after cb_count_target_stop(). */
 struct cb_count_target {
     struct cb_perf_target *perf;
     struct cb_bpf_target *bpf;
-    uint64_t *carried; /* counts of perf since the last read, or NULL */
+    uint64_t *carried; /* counts since the last read, before the change; or NULL */
 };
 
 /* Three quarters of the descriptors are for counters; sockets, logs and statistics have the rest.
@@ -278,6 +278,26 @@ int cb_count_target_move(struct cb_count *count, struct cb_count_target *target,
     return 0;
 }
 
+int cb_count_target_stop(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
+                         struct cb_err *err)
+{
+    size_t counts = n_counts(count);
+    size_t times = n_times(count);
+    uint64_t *last = calloc(counts + 2 * times, sizeof(*last));
+
+    if (!last)
+        return cb_err_set(err, ENOMEM, "out of memory");
+    if (target->bpf)
+        (void)!cb_bpf_flush(count->bpf, NULL); /* what runs until here */
+    (void)!cb_count_read(count, target, 0, last, last + counts, last + counts + times, NULL);
+    if (target->bpf)
+        cb_bpf_target_release(count->bpf, cgroup_fd);
+    target->bpf = cb_bpf_target_close(count->bpf, target->bpf);
+    target->perf = cb_perf_target_close(count->perf, target->perf);
+    target->carried = last;
+    return 0;
+}
+
 static void add_up(uint64_t *sums, const uint64_t *more, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -316,6 +336,14 @@ int cb_count_begin(struct cb_count *count, struct cb_err *err)
     return r;
 }
 
+static void read_nothing(const struct cb_count *count, uint64_t *counts, uint64_t *enabled_ns,
+                         uint64_t *running_ns)
+{
+    memset(counts, 0, n_counts(count) * sizeof(*counts));
+    memset(enabled_ns, 0, n_times(count) * sizeof(*enabled_ns));
+    memset(running_ns, 0, n_times(count) * sizeof(*running_ns));
+}
+
 int cb_count_read(struct cb_count *count, struct cb_count_target *target, uint64_t tick_ns,
                   uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns, struct cb_err *err)
 {
@@ -324,7 +352,10 @@ int cb_count_read(struct cb_count *count, struct cb_count_target *target, uint64
     if (perf)
         return cb_perf_target_read(count->perf, perf, tick_ns, counts, enabled_ns, running_ns, err);
     assert(target);
-    cb_bpf_target_read(count->bpf, target->bpf, tick_ns, counts, enabled_ns, running_ns);
+    if (target->bpf)
+        cb_bpf_target_read(count->bpf, target->bpf, tick_ns, counts, enabled_ns, running_ns);
+    else
+        read_nothing(count, counts, enabled_ns, running_ns);
     if (target->carried)
         add_carried(target, n_counts(count), counts);
     return 0;

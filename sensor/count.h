@@ -55,6 +55,12 @@ int cb_count_target_open(struct cb_count *count, int cgroup_fd, struct cb_count_
 struct cb_count_target *cb_count_target_close(struct cb_count *count,
                                               struct cb_count_target *target);
 
+/* Count it no further though its cgroup @cgroup_fd lives on: others may count what is in there from
+ * now on. What was counted since the last read comes with the next one, later ones have nothing.
+ * -ENOMEM: it is counted as before. */
+int cb_count_target_stop(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
+                         struct cb_err *err) cb_must_check;
+
 /* CPUs came or went, or are stuck (perf.h): after a read each target follows, the machine (NULL)
  * first; then cb_count_followed(). @cgroup_fd: the target's directory, -1 when it is gone. With bpf
  * a CPU is stuck, too, whose counters it could not be given: every second, and till then what runs

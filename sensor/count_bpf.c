@@ -339,7 +339,7 @@ static uint32_t take_slot(struct cb_bpf *bpf)
 }
 
 /* Register the cgroup @fd and then what is below it: what is made below from now on, the kernel's
- * side registers itself. */
+ * side registers itself. @slot 0: they have none from now on. */
 static int register_all(struct cb_bpf *bpf, int fd, uint32_t slot, unsigned depth)
 {
     int map = bpf_map__fd(bpf->program->maps.slots);
@@ -351,7 +351,9 @@ static int register_all(struct cb_bpf *bpf, int fd, uint32_t slot, unsigned dept
     if (fstat(fd, &st) < 0)
         return -errno;
     id = st.st_ino;
-    if (bpf_map_update_elem(map, &id, &slot, BPF_ANY) < 0)
+    if (slot == 0)
+        (void)bpf_map_delete_elem(map, &id);
+    else if (bpf_map_update_elem(map, &id, &slot, BPF_ANY) < 0)
         return -errno;
     copy = depth == MAX_DEPTH ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     dir = copy < 0 ? NULL : fdopendir(copy);
@@ -457,6 +459,11 @@ struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_targ
     bpf->n_cooling++;
     free_target(target);
     return NULL;
+}
+
+void cb_bpf_target_release(struct cb_bpf *bpf, int cgroup_fd)
+{
+    (void)register_all(bpf, cgroup_fd, 0, 0);
 }
 
 /* Add what one CPU counted for the slot since @before, which becomes the new reading. */
@@ -565,6 +572,11 @@ struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_targ
 {
     (void)bpf;
     return target;
+}
+
+void cb_bpf_target_release(struct cb_bpf *bpf, int cgroup_fd)
+{
+    (void)bpf, (void)cgroup_fd;
 }
 
 void cb_bpf_target_read(struct cb_bpf *bpf, struct cb_bpf_target *target, uint64_t tick_ns,

@@ -60,6 +60,8 @@ uint64_t cb_bpf_lost_children(const struct cb_bpf *bpf);
 int cb_bpf_target_open(struct cb_bpf *bpf, int cgroup_fd, struct cb_bpf_target **ret_target,
                        struct cb_err *err) cb_must_check;
 struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_target *target);
+/* Before the close of one whose cgroup lives on: what runs in it is nobody's from now on. */
+void cb_bpf_target_release(struct cb_bpf *bpf, int cgroup_fd);
 void cb_bpf_target_read(struct cb_bpf *bpf, struct cb_bpf_target *target, uint64_t tick_ns,
                         uint64_t *counts, uint64_t *enabled_ns, uint64_t *running_ns);
 

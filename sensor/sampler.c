@@ -406,6 +406,24 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
     return t;
 }
 
+/* Its cgroup's directory; -1: it is gone. */
+static int open_target_dir(const struct cb_sampler *s, const struct target *t)
+{
+    return t->gone ? -1
+                   : openat(s->options.counting_fd, t->cgroup[1] ? t->cgroup + 1 : ".",
+                            O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* One whose cgroup is still there is not over: others count what is in it from now on. */
+static void stop_counting(struct cb_sampler *s, struct target *t)
+{
+    cb_auto_close int dir_fd = t->count ? open_target_dir(s, t) : -1;
+    struct cb_err err = {0};
+
+    if (dir_fd >= 0 && cb_count_target_stop(s->options.count, t->count, dir_fd, &err) < 0)
+        cb_log_debug("%s counts until its last row: %s", t->cgroup, err.text);
+}
+
 void cb_sampler_gone(void *context, void *cookie)
 {
     struct cb_sampler *s = context;
@@ -415,6 +433,7 @@ void cb_sampler_gone(void *context, void *cookie)
         s->refused_targets--;
         return;
     }
+    stop_counting(s, t);
     t->gone = true;
     t->gone_ns = cb_clock_boot_ns();
     cb_log_debug("target %u has gone: %s", t->id, t->cgroup);
@@ -470,14 +489,6 @@ void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
             take_text(t, answer);
     }
     cb_docker_answer_fini(answer);
-}
-
-/* Its cgroup's directory; -1: it is gone. */
-static int open_target_dir(const struct cb_sampler *s, const struct target *t)
-{
-    return t->gone ? -1
-                   : openat(s->options.counting_fd, t->cgroup[1] ? t->cgroup + 1 : ".",
-                            O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* Those that had no descriptors, or too few CPUs; false: there are still no descriptors. */

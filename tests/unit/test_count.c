@@ -609,6 +609,75 @@ static void what_runs_during_the_retreat_to_bpf_is_counted(void **state)
     box_remove(lab, "box");
 }
 
+/* ---- a target that is given up ---- */
+
+/* Others take the slots meanwhile: none of them has what still runs in the old one. */
+static void check_nobody_has_it(struct lab *lab, struct cb_count *count)
+{
+    int box = box_make(lab, "other");
+    uint64_t enabled;
+
+    for (unsigned i = 0; i < 2100; i++) {
+        struct cb_count_target *target = target_open(count, box);
+
+        assert_int_equal(read_clock(lab, count, target, &enabled), 0);
+        target = cb_count_target_close(count, target);
+    }
+    (void)close(box);
+    box_remove(lab, "other");
+}
+
+static void check_stop(struct lab *lab, const char *wanted)
+{
+    struct cb_count *count = count_open(lab, wanted);
+    uint64_t begin_ns = cb_clock_boot_ns();
+    struct cb_count_target *target, *part;
+    int box = box_make(lab, "box");
+    int in = box_make(lab, "box/in");
+    uint64_t ns, enabled;
+    int gate[2];
+    pid_t pid;
+
+    target = target_open(count, box);
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(in, gate);
+    wait_for_place(in, 1);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    (void)let_run(lab, count, target);
+    spin_ms(300);
+    assert_int_equal(cb_count_target_stop(count, target, box, NULL), 0);
+    ns = cb_clock_boot_ns() - begin_ns;
+    part = target_open(count, in);
+    spin_ms(300);
+    assert_in_range(read_clock(lab, count, target, &enabled), 1, ns);
+    assert_int_equal(enabled, 0);
+    assert_int_equal(read_clock(lab, count, target, &enabled), 0);
+    (void)let_run(lab, count, part);
+    assert_int_equal(read_clock(lab, count, target, &enabled), 0);
+    assert_int_equal(cb_count_target_stop(count, part, in, NULL), 0);
+    if (cb_count_uses_bpf(count))
+        check_nobody_has_it(lab, count);
+
+    stop(pid);
+    part = cb_count_target_close(count, part);
+    target = cb_count_target_close(count, target);
+    count = cb_count_close(count);
+    (void)close(in);
+    (void)close(box);
+    box_remove(lab, "box/in");
+    box_remove(lab, "box");
+}
+
+static void one_that_is_given_up_has_what_it_had_and_no_more(void **state)
+{
+    struct lab *lab = *state;
+
+    need(lab);
+    check_stop(lab, "perf");
+    check_stop(lab, "bpf");
+}
+
 /* ---- counters that BPF is not given ---- */
 
 static size_t updates_left; /* before one fails */
@@ -764,6 +833,7 @@ int main(void)
         in_lab(what_ran_until_the_end_is_read_after_it),
         in_lab(a_new_cgroup_inherits_nothing_from_an_old_one),
         in_lab(what_runs_during_the_retreat_to_bpf_is_counted),
+        in_lab(one_that_is_given_up_has_what_it_had_and_no_more),
         in_lab(what_bpf_was_not_given_is_tried_again_after_a_second),
         in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
         in_lab(an_unknown_way_is_refused),

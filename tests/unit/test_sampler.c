@@ -81,6 +81,7 @@ struct parts {
     struct cb_docker *docker;
     struct cb_metrics *metrics;
     struct cb_sampler *sampler;
+    void *last;                 /* cookie of add_real_target() */
     char cgroup[PATH_MAX + 64]; /* the hierarchy that is counted in */
     int cgroup_fd;
     int children;
@@ -1098,7 +1099,8 @@ static size_t add_real_target(struct parts *p)
     }
     p->children++;
     found.dir_fd = openat(p->cgroup_fd, path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_non_null(cb_sampler_born(p->sampler, &found));
+    p->last = cb_sampler_born(p->sampler, &found);
+    assert_non_null(p->last);
     (void)close(found.dir_fd);
     return cb_sampler_n_targets(p->sampler);
 }
@@ -1204,6 +1206,24 @@ static void spin_for(const struct parts *p, int cgroup, unsigned ms)
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
+}
+
+static void one_that_is_gone_while_its_cgroup_lives_counts_no_further(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+
+    cb_sampler_start(p->sampler);
+    (void)add_real_target(p);
+    spin_for(p, 0, 50);
+    cb_sampler_gone(p->sampler, p->last);
+    spin_for(p, 0, 200);
+    f = read_frame(p, false);
+    assert_int_equal(f->n_targets, 1);
+    assert_int_equal(f->targets[0].flags, CB_TARGET_TEXT | CB_TARGET_GONE);
+    assert_true(is_counted(f, 1));
+    assert_in_range(f->stats[f->n_stats], 30000000, 150000000); /* stolen time is counted */
+    cb_sampler_done(p->sampler, true);
 }
 
 static void without_descriptors_bpf_takes_over_and_nothing_is_lost(void **state)
@@ -1320,6 +1340,7 @@ int main(void)
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
         TEST(who_comes_while_a_cpu_goes_is_counted_soon),
+        TEST(one_that_is_gone_while_its_cgroup_lives_counts_no_further),
         TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
         TEST(metrics_of_short_ticks_are_read_between_them),
         TEST(every_frame_can_be_encoded_and_read_back),
