@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/err.h"
+#include "sensor/fsread.h"
 
 #define MASK (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR)
 #define MAX_NODES 200000
@@ -24,9 +25,10 @@
 struct node {
     struct node *parent, *next, *child;
     ino_t inode;
-    int wd; /* -1: not watched (a target, or no watch to be had) */
+    int wd; /* -1: not watched (a clear target, or no watch to be had) */
     bool target;
-    bool seen; /* by the rescan that is going on */
+    bool unclear; /* a target that may be a pod */
+    bool seen;    /* by the rescan that is going on */
     void *cookie;
     char name[];
 };
@@ -84,7 +86,7 @@ static void watch_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd)
         struct by_wd *more = realloc(w->wds, room * sizeof(*more));
 
         if (!more) {
-            w->n_unwatched++;
+            w->n_unwatched += !node->target;
             return;
         }
         w->wds = more;
@@ -93,7 +95,7 @@ static void watch_node(struct cb_cgroup_watch *w, struct node *node, int dir_fd)
     (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
     node->wd = inotify_add_watch(w->inotify_fd, link, MASK);
     if (node->wd < 0) {
-        w->n_unwatched++;
+        w->n_unwatched += !node->target;
         return;
     }
     i = wd_place(w, node->wd);
@@ -222,6 +224,65 @@ static void miss(struct cb_cgroup_watch *w)
     w->n_unread += errno == EMFILE || errno == ENFILE || errno == ENOMEM;
 }
 
+/* ---- pods ---- */
+
+enum look { LOOK_UNCLEAR, LOOK_CONTAINER, LOOK_POD };
+
+/* What the directories in @fd tell. */
+static enum look look_below(struct cb_cgroup_watch *w, int fd)
+{
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    enum look look = LOOK_UNCLEAR;
+
+    if (!dir) {
+        miss(w);
+        if (copy >= 0)
+            (void)close(copy);
+        return LOOK_UNCLEAR;
+    }
+    for (struct dirent *e; look != LOOK_CONTAINER && (e = readdir(dir));) {
+        bool container = false;
+
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        if (!cb_cgroup_id_is_in_pod(e->d_name, &container))
+            look = LOOK_CONTAINER;
+        else if (container)
+            look = LOOK_POD;
+    }
+    (void)closedir(dir);
+    return look;
+}
+
+static enum look look_at(struct cb_cgroup_watch *w, int fd)
+{
+    char procs[16] = "";
+    int r = cb_fsread_text(fd, "cgroup.procs", procs, sizeof(procs), NULL);
+
+    if (r == -EMFILE || r == -ENFILE || r == -ENOMEM) {
+        errno = -r;
+        miss(w);
+        return LOOK_UNCLEAR;
+    }
+    return r < 0 || procs[0] ? LOOK_CONTAINER : look_below(w, fd);
+}
+
+/* What an unclear target, of w->path, is. A pod that a pattern asks for stays one. */
+static void clear_up(struct cb_cgroup_watch *w, struct node *node, int fd)
+{
+    enum look look = look_at(w, fd);
+
+    node->unclear = look == LOOK_UNCLEAR;
+    node->target = look != LOOK_POD || matches(w);
+    if (node->target && !node->unclear)
+        unwatch_node(w, node);
+    else if (node->wd < 0)
+        watch_node(w, node, fd);
+}
+
+/* ---- what is found ---- */
+
 /* What w->path says it is; false: nothing to count. */
 static bool recognize(const struct cb_cgroup_watch *w, struct cb_cgroup_found *found)
 {
@@ -252,8 +313,12 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
         return;
     }
     node->target = recognize(w, &found);
-    if (!node->target) {
+    node->unclear = node->target && cb_cgroup_id_may_be_pod(w->path);
+    if (!node->target || node->unclear)
         watch_node(w, node, fd); /* first, so that nothing slips in between */
+    if (node->unclear)
+        clear_up(w, node, fd);
+    if (!node->target) {
         scan_node(w, node, fd);
         return;
     }
@@ -348,6 +413,33 @@ static void offer_again(struct cb_cgroup_watch *w, struct node *node)
     w->changed = w->changed || node->cookie;
 }
 
+/* An unclear target may be clear now, and a pod. */
+static void look_again(struct cb_cgroup_watch *w, struct node *node)
+{
+    cb_auto_close int fd = open_node(w, node);
+    void *cookie = node->cookie;
+
+    if (fd < 0) {
+        miss(w);
+        return;
+    }
+    clear_up(w, node, fd);
+    if (node->target)
+        return;
+    node->cookie = NULL;
+    w->changed = true;
+    w->options.gone(w->options.context, cookie);
+    scan_node(w, node, fd);
+}
+
+static void rescan_target(struct cb_cgroup_watch *w, struct node *node)
+{
+    if (node->unclear)
+        look_again(w, node);
+    if (node->target && !node->cookie)
+        offer_again(w, node);
+}
+
 static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
 {
     for (struct node *child = node->child; child; child = child->next)
@@ -359,8 +451,8 @@ static void rescan_node(struct cb_cgroup_watch *w, struct node *node)
             drop_node(w, child);
         else if (!child->target)
             rescan_node(w, child);
-        else if (!child->cookie)
-            offer_again(w, child);
+        else
+            rescan_target(w, child);
     }
 }
 
@@ -383,6 +475,10 @@ static void take_event(struct cb_cgroup_watch *w, const struct inotify_event *ev
     node = wd_node(w, event->wd);
     if (!node || !(event->mask & IN_ISDIR) || event->len == 0)
         return;
+    if (node->target) {
+        look_again(w, node);
+        return;
+    }
 
     cb_auto_close int fd = open_node(w, node);
     struct node *child;

@@ -6,6 +6,10 @@
  *          what a full queue or a used-up number of watches hid.
  * Targets  the topmost cgroup of each container and guest (cgroup_id.h) and the topmost one that
  *          matches a pattern. What lies below a target is part of it: counts include descendants.
+ * Pods     a target named HEX alone is watched, too, until it is clear what it is: one that has a
+ *          process of its own, or anything below it that Podman does not put into a pod, is a
+ *          container for good, for a container's first process is somewhere. One that has nothing
+ *          but Podman's containers (and monitors) is a pod: it is gone, and they have come.
  * Ends     a target is gone when its directory is: that a directory cannot be read (no descriptors,
  *          no memory) ends nobody, and the end of a target is seen without any descriptor.
  * Threads  one object belongs to one thread, which also gets the callbacks.
@@ -39,6 +43,7 @@ struct cb_cgroup_options {
     /* A target has come; what it returns is given to gone(). NULL: refused; every rescan says
      * gone() with NULL for it, and offers it again. */
     void *(*born)(void *context, const struct cb_cgroup_found *found);
+    /* Its directory is gone, or is another target's now, or a pod's. */
     void (*gone)(void *context, void *cookie);
     void *context;
 };

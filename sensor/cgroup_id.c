@@ -53,6 +53,26 @@ bool cb_cgroup_id_container(const char *path, char ret_id[CB_CONTAINER_ID_SIZE])
     return cb_cgroup_id_parse(last + 1, ret_id);
 }
 
+bool cb_cgroup_id_may_be_pod(const char *path)
+{
+    const char *last = strrchr(path, '/');
+
+    return last && strlen(last + 1) == HEX_DIGITS;
+}
+
+bool cb_cgroup_id_is_in_pod(const char *name, bool *ret_container)
+{
+    static const char prefix[] = "libpod-";
+    size_t n = sizeof(prefix) - 1;
+    bool container = strncmp(name, prefix, n) == 0 && strlen(name + n) == HEX_DIGITS &&
+                     strspn(name + n, "0123456789abcdef") == HEX_DIGITS;
+
+    if (!container && strcmp(name, "conmon") != 0)
+        return false;
+    *ret_container = container;
+    return true;
+}
+
 /* ---- guests ---- */
 
 /* Its length is @n; the part after @prefix, when there is one: *@ret_n is its length. */

@@ -9,6 +9,8 @@
  *   cri-containerd-HEX.scope, crio-HEX.scope            Kubernetes with systemd
  *   anything:cri-containerd:HEX           containerd with a systemd-style parent under cgroupfs
  * A pod of Podman with cgroupfs, libpod_parent/HEX, is none: its containers are libpod-HEX in it.
+ * With a parent of its own it is PARENT/HEX, as Docker's container with that parent; what is in it
+ * tells them apart (cgroup.h).
  * Guests, which have a name and no id; UNIT being systemd's escaped name ("\x2d" for '-'):
  *   lxc.payload.NAME, lxc.payload/NAME, lxc/NAME        LXC, LXD (4, 3.1, older)
  *   machine.slice/machine-qemu\x2dN\x2dUNIT.scope       libvirt with systemd (N: a number)
@@ -30,6 +32,12 @@ bool cb_cgroup_id_parse(const char *name, char ret_id[CB_CONTAINER_ID_SIZE]);
 
 /* The same of a cgroup whose parents are known, @path as below: a pod of Podman is none. */
 bool cb_cgroup_id_container(const char *path, char ret_id[CB_CONTAINER_ID_SIZE]);
+
+/* Could the container @path be a pod? */
+bool cb_cgroup_id_may_be_pod(const char *path);
+
+/* What is in a pod of Podman with cgroupfs: one of its containers, or their monitors. */
+bool cb_cgroup_id_is_in_pod(const char *name, bool *ret_container);
 
 /* Its name, and its runtime as a static string ("lxc", "libvirt", "nspawn"); NULL: no guest.
  * @path is a cgroup's below the hierarchy: "/lxc.payload.web". */

@@ -217,6 +217,139 @@ static void finds_the_containers_and_guests_of_every_runtime_once(void **state)
     close_watch(root, watch);
 }
 
+/* ---- pods with a parent of their own ---- */
+
+static void make_with_procs(const struct fake_root *root, const char *path, const char *procs)
+{
+    char file[300];
+
+    (void)snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+    fake_root_put(root, file, "%s", procs);
+}
+
+static void a_pod_that_is_there_is_none(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make_with_procs(root, "my/" A, "");
+    make(root, "my/" A "/conmon");
+    make(root, "my/" A "/libpod-" B);
+    watch = open_watch(root, 0, NULL);
+    assert_int_equal(told.n, 1);
+    assert_string_equal(told.lines[0], "+/my/" A "/libpod-" B);
+    make(root, "my/" A "/libpod-" A);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_string_equal(told.lines[1], "+/my/" A "/libpod-" A);
+    assert_int_equal(told.n, 2);
+    close_watch(root, watch);
+}
+
+/* Podman makes the pod first, and its containers when it is started. */
+static void a_pod_is_one_from_its_first_container_on(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 0, NULL);
+
+    make_with_procs(root, "my/" A, "");
+    (void)cb_cgroup_watch_process(watch);
+    assert_int_equal(told.n, 1);
+    assert_string_equal(told.lines[0], "+/my/" A);
+    make(root, "my/" A "/conmon");
+    assert_false(cb_cgroup_watch_process(watch));
+    assert_false(cb_cgroup_watch_rescan(watch));
+    make(root, "my/" A "/libpod-" B);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_int_equal(told.n, 3);
+    assert_string_equal(told.lines[1], "-/my/" A);
+    assert_string_equal(told.lines[2], "+/my/" A "/libpod-" B);
+    assert_false(cb_cgroup_watch_rescan(watch));
+
+    make_with_procs(root, "my/" B, "");
+    (void)cb_cgroup_watch_process(watch);
+    make(root, "my/" B "/libpod-" A);
+    assert_true(cb_cgroup_watch_rescan(watch)); /* no event told */
+    assert_int_equal(told.n, 6);
+    assert_string_equal(told.lines[4], "-/my/" B);
+    assert_string_equal(told.lines[5], "+/my/" B "/libpod-" A);
+    close_watch(root, watch);
+}
+
+static void a_pod_that_was_asked_for_is_a_target(void **state)
+{
+    static const char *const patterns[] = {"my/*"};
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make_with_procs(root, "my/" A, "");
+    make(root, "my/" A "/libpod-" B);
+    watch = open_watch(root, 1, patterns);
+    assert_int_equal(told.n, 1);
+    assert_string_equal(told.lines[0], "+/my/" A);
+    assert_false(cb_cgroup_watch_rescan(watch));
+    close_watch(root, watch);
+}
+
+static void a_container_with_podman_in_it_is_no_pod(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch;
+
+    make_with_procs(root, "docker/" A, "12\n34\n56\n78\n90\n123\n456\n");
+    make(root, "docker/" A "/libpod-" B);
+    make_with_procs(root, "docker/" B, "");
+    make(root, "docker/" B "/init");
+    make(root, "docker/" B "/libpod-" A);
+    make_with_procs(root, "other/" A, "");
+    make(root, "other/" A "/libpod-payload-" B);
+    watch = open_watch(root, 0, NULL);
+    make_with_procs(root, "other/" B, "");
+    (void)cb_cgroup_watch_process(watch);
+    assert_int_equal(told.n, 4);
+    assert_true(was_told("+/docker/" A) && was_told("+/docker/" B));
+    assert_true(was_told("+/other/" A) && was_told("+/other/" B));
+    make_with_procs(root, "other/" B, "12\n"); /* only now is there somebody */
+    make(root, "other/" B "/libpod-" A);
+    assert_false(cb_cgroup_watch_process(watch));
+    make_with_procs(root, "other/" B, ""); /* and that is settled */
+    make(root, "other/" B "/libpod-" B);
+    assert_false(cb_cgroup_watch_process(watch));
+    assert_false(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(told.n, 4);
+    assert_int_equal(cb_cgroup_watch_unwatched(watch), 0);
+    close_watch(root, watch);
+}
+
+/* One call after the other fails: three of the look, then one of the scan. */
+static void what_cannot_be_looked_at_is_looked_at_again(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 0, NULL);
+    int k;
+
+    make_with_procs(root, "my/" A, "");
+    make(root, "my/" A "/conmon");
+    (void)cb_cgroup_watch_process(watch);
+    make(root, "my/" A "/libpod-" B);
+    for (k = 0; told.n == 1 && k < 8; k++) {
+        fault_arm(k);
+        (void)cb_cgroup_watch_process(watch);
+        fault_disarm();
+        assert_int_equal(cb_cgroup_watch_unread(watch), k + 1);
+        if (k % 2)
+            make(root, "my/" A "/conmon"); /* another event */
+        else
+            unmake(root, "my/" A "/conmon");
+    }
+    assert_int_equal(k, 4);
+    assert_int_equal(told.n, 2);
+    assert_string_equal(told.lines[1], "-/my/" A);
+    assert_true(cb_cgroup_watch_rescan(watch));
+    assert_int_equal(told.n, 3);
+    assert_string_equal(told.lines[2], "+/my/" A "/libpod-" B);
+    close_watch(root, watch);
+}
+
 static void counts_plain_cgroups_that_match_a_pattern(void **state)
 {
     static const char *const patterns[] = {"work/*", "system.slice/*.service"};
@@ -439,6 +572,11 @@ int main(void)
         TEST(finds_a_container_below_parents_that_are_new_too),
         TEST(takes_the_topmost_cgroup_of_a_container_only),
         TEST(finds_the_containers_and_guests_of_every_runtime_once),
+        TEST(a_pod_that_is_there_is_none),
+        TEST(a_pod_is_one_from_its_first_container_on),
+        TEST(a_pod_that_was_asked_for_is_a_target),
+        TEST(a_container_with_podman_in_it_is_no_pod),
+        TEST(what_cannot_be_looked_at_is_looked_at_again),
         TEST(counts_plain_cgroups_that_match_a_pattern),
         TEST(tells_a_directory_made_anew_from_the_old_one),
         TEST(one_that_was_refused_is_offered_again_by_a_rescan),

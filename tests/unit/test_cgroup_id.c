@@ -88,6 +88,35 @@ static void a_pod_of_podman_is_no_container(void **state)
         assert_false(cb_cgroup_id_container(others[i], id));
 }
 
+static void knows_what_may_be_a_pod_and_what_is_in_one(void **state)
+{
+    static const char *const not_in_pod[] = {
+        "libpod-" HEX ".scope",
+        "libpod-payload-" HEX,
+        "libpod-conmon-" HEX,
+        HEX,
+        "libpod-" HEX "0",
+        "libpod-",
+        "init",
+        "container",
+        "",
+    };
+    bool container = false;
+
+    (void)state;
+    assert_true(cb_cgroup_id_may_be_pod("/my/" HEX));
+    assert_true(cb_cgroup_id_may_be_pod("/" HEX));
+    assert_false(cb_cgroup_id_may_be_pod("/my/libpod-" HEX));
+    assert_false(cb_cgroup_id_may_be_pod("/my/docker-" HEX ".scope"));
+    assert_false(cb_cgroup_id_may_be_pod(""));
+    assert_true(cb_cgroup_id_is_in_pod("libpod-" HEX, &container));
+    assert_true(container);
+    assert_true(cb_cgroup_id_is_in_pod("conmon", &container));
+    assert_false(container);
+    for (size_t i = 0; i < sizeof(not_in_pod) / sizeof(not_in_pod[0]); i++)
+        assert_false(cb_cgroup_id_is_in_pod(not_in_pod[i], &container));
+}
+
 static void finds_the_guests_of_lxc_libvirt_and_nspawn(void **state)
 {
     static const struct {
@@ -193,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pod_of_podman_is_no_container),
+        cmocka_unit_test(knows_what_may_be_a_pod_and_what_is_in_one),
         cmocka_unit_test(finds_the_guests_of_lxc_libvirt_and_nspawn),
         cmocka_unit_test(takes_no_monitor_slice_or_service_for_a_guest),
         cmocka_unit_test(finds_the_pod_in_both_forms),
