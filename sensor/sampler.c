@@ -40,7 +40,7 @@ struct target {
     bool gone;
     bool last_row;          /* told with CB_TARGET_GONE in the frame that is out */
     bool short_of_fds;      /* that is why it has no counters */
-    bool cpu_went;          /* so is that: it went while they were opened */
+    bool try_again;         /* so is what passes: no memory, a CPU that went meanwhile */
     uint64_t metrics_round; /* in which `values` were read */
     uint64_t *values;       /* [CB_METRIC_COUNT]; NULL: they are read in the tick */
     uint64_t gone_ns;
@@ -279,7 +279,7 @@ static int count_in(struct cb_sampler *s, struct target *t, int dir_fd)
     int r = cb_count_target_open(s->options.count, dir_fd, &t->count, &err);
 
     t->short_of_fds = r == -EMFILE || r == -ENFILE || r == -ENOSPC;
-    t->cpu_went = r == -ENODEV || r == -ENXIO;
+    t->try_again = r == -ENODEV || r == -ENXIO || r == -ENOMEM;
     s->short_of_fds = s->short_of_fds || t->short_of_fds;
     if (r < 0) {
         (void)snprintf(t->why, sizeof(t->why), "not counted: %.140s", err.text);
@@ -491,14 +491,14 @@ void cb_sampler_text(struct cb_sampler *s, struct cb_docker_answer *answer)
     cb_docker_answer_fini(answer);
 }
 
-/* Those that had no descriptors, or too few CPUs; false: there are still no descriptors. */
+/* Those whose counters could not be opened then; false: there are still no descriptors. */
 static bool count_uncounted(struct cb_sampler *s)
 {
     for (size_t i = 0; i < s->n_targets; i++) {
         struct target *t = s->targets[i];
         cb_auto_close int dir_fd = -1;
 
-        if (t->count || !(t->short_of_fds || t->cpu_went) || t->gone)
+        if (t->count || !(t->short_of_fds || t->try_again) || t->gone)
             continue;
         dir_fd = open_target_dir(s, t);
         if (dir_fd < 0 && errno != EMFILE && errno != ENFILE)

@@ -1184,6 +1184,34 @@ static void who_comes_while_a_cpu_goes_is_counted_soon(void **state)
     cb_sampler_done(p->sampler, true);
 }
 
+static long have_no_memory(long number, const long args[6])
+{
+    if (number != SYS_perf_event_open)
+        return fault_real_syscall(number, args);
+    errno = ENOMEM;
+    return -1;
+}
+
+static void who_comes_while_memory_is_short_is_counted_soon(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_frame *f;
+    size_t row;
+
+    cb_sampler_start(p->sampler);
+    fault_syscall = have_no_memory;
+    row = add_real_target(p);
+    cb_sampler_ask_again(p->sampler);
+    fault_syscall = NULL;
+    f = read_frame(p, false);
+    assert_false(is_counted(f, row));
+    cb_sampler_done(p->sampler, true);
+    cb_sampler_ask_again(p->sampler);
+    f = read_frame(p, false);
+    assert_true(is_counted(f, row));
+    cb_sampler_done(p->sampler, true);
+}
+
 /* A child in the cgroup runs for @ms of CPU time. */
 static void spin_for(const struct parts *p, int cgroup, unsigned ms)
 {
@@ -1340,6 +1368,7 @@ int main(void)
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
         TEST(who_comes_while_a_cpu_goes_is_counted_soon),
+        TEST(who_comes_while_memory_is_short_is_counted_soon),
         TEST(one_that_is_gone_while_its_cgroup_lives_counts_no_further),
         TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
         TEST(metrics_of_short_ticks_are_read_between_them),
