@@ -24,8 +24,7 @@ struct cb_count {
     struct cb_perf_target *machine;
     struct cb_bpf *bpf; /* NULL: perf counts */
     bool bpf_refused;   /* tried in vain */
-    uint64_t lost_children;
-    uint64_t again_ns; /* not before: CPUs that bpf lacks */
+    uint64_t again_ns;  /* not before: what bpf lacks */
     char reason[512];
 };
 
@@ -185,10 +184,15 @@ static size_t n_lacking(const struct cb_count *count)
     return count->bpf ? cb_bpf_n_lacking(count->bpf) : 0;
 }
 
+static size_t n_incomplete(const struct cb_count *count)
+{
+    return count->bpf ? cb_bpf_n_incomplete(count->bpf) : 0;
+}
+
 bool cb_count_is_stuck(const struct cb_count *count)
 {
-    return cb_perf_is_stuck(count->perf) ||
-           (n_lacking(count) > 0 && cb_clock_boot_ns() >= count->again_ns);
+    return cb_perf_is_stuck(count->perf) || ((n_lacking(count) > 0 || n_incomplete(count) > 0) &&
+                                             cb_clock_boot_ns() >= count->again_ns);
 }
 
 int cb_count_target_follow(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
@@ -196,6 +200,8 @@ int cb_count_target_follow(struct cb_count *count, struct cb_count_target *targe
 {
     int r, given = 0;
 
+    if (target && target->bpf)
+        cb_bpf_target_follow(count->bpf, target->bpf, cgroup_fd);
     if (target)
         return target->perf ? cb_perf_target_follow(count->perf, target->perf, cgroup_fd, err) : 0;
     for (uint32_t c = 0; n_lacking(count) > 0 && c < count->options.topology->n_cpus; c++)
@@ -315,19 +321,16 @@ static void add_carried(struct cb_count_target *target, size_t n, uint64_t *coun
 
 int cb_count_begin(struct cb_count *count, struct cb_err *err)
 {
-    uint64_t lost;
     int r;
 
     if (!count->bpf)
         return cb_perf_sweep(count->perf, err);
     r = cb_bpf_flush(count->bpf, err);
-    lost = cb_bpf_lost_children(count->bpf);
-    if (r == 0 && lost > count->lost_children)
+    if (r == 0 && n_incomplete(count) > 0)
         r = cb_err_set(err, ENOSPC,
-                       "%" PRIu64 " cgroups inside containers are not counted: too "
-                       "many of them",
-                       lost - count->lost_children);
-    count->lost_children = lost;
+                       "cgroups inside %zu containers are not counted: there are too many, or no "
+                       "descriptors; trying again every second",
+                       n_incomplete(count));
     if (r == 0 && n_lacking(count) > 0)
         r = cb_err_set(err, EAGAIN,
                        "containers are not counted on %zu CPUs, whose counters could not be given "

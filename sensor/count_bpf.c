@@ -25,6 +25,8 @@
 
 #define MAX_DEPTH 32 /* of cgroups below a target */
 
+_Static_assert(CB_BPF_SLOTS == CB_BPF_MAX_SLOTS, "both sides have as many");
+
 enum slot_state { SLOT_FREE, SLOT_USED, SLOT_COOLING }; /* a CPU may still charge to it */
 
 struct group {
@@ -287,9 +289,20 @@ struct cb_bpf *cb_bpf_close(struct cb_bpf *bpf)
     return NULL;
 }
 
-uint64_t cb_bpf_lost_children(const struct cb_bpf *bpf)
+size_t cb_bpf_n_incomplete(struct cb_bpf *bpf)
 {
-    return __atomic_load_n(&bpf->program->bss->lost_children, __ATOMIC_RELAXED);
+    uint8_t *any = &bpf->program->bss->any_incomplete;
+    size_t n = 0;
+
+    if (!__atomic_load_n(any, __ATOMIC_ACQUIRE))
+        return 0;
+    __atomic_store_n(any, 0, __ATOMIC_SEQ_CST); /* first: the kernel may set it again */
+    for (size_t i = 1; i < CB_BPF_SLOTS; i++)
+        n += bpf->slots[i] == SLOT_USED &&
+             __atomic_load_n(&bpf->program->bss->incomplete[i], __ATOMIC_RELAXED);
+    if (n > 0)
+        __atomic_store_n(any, 1, __ATOMIC_RELAXED);
+    return n;
 }
 
 uint64_t cb_bpf_missed_switches(const struct cb_bpf *bpf)
@@ -338,6 +351,15 @@ static uint32_t take_slot(struct cb_bpf *bpf)
     return 0;
 }
 
+/* Something below could not be registered, unless @code says that it has just gone. */
+static void note_missing(struct cb_bpf *bpf, uint32_t slot, int code)
+{
+    if (code == 0 || code == ENOENT || code == ENODEV)
+        return;
+    __atomic_store_n(&bpf->program->bss->incomplete[slot], 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&bpf->program->bss->any_incomplete, 1, __ATOMIC_RELEASE);
+}
+
 /* Register the cgroup @fd and then what is below it: what is made below from now on, the kernel's
  * side registers itself. @slot 0: they have none from now on. */
 static int register_all(struct cb_bpf *bpf, int fd, uint32_t slot, unsigned depth)
@@ -355,22 +377,27 @@ static int register_all(struct cb_bpf *bpf, int fd, uint32_t slot, unsigned dept
         (void)bpf_map_delete_elem(map, &id);
     else if (bpf_map_update_elem(map, &id, &slot, BPF_ANY) < 0)
         return -errno;
-    copy = depth == MAX_DEPTH ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (depth == MAX_DEPTH)
+        return 0; /* deeper than anybody builds */
+    copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     dir = copy < 0 ? NULL : fdopendir(copy);
     if (!dir) {
+        note_missing(bpf, slot, errno);
         if (copy >= 0)
             (void)close(copy);
-        return 0; /* it has just gone, or is deeper than anybody builds */
+        return 0;
     }
-    for (struct dirent *entry; (entry = readdir(dir));) {
+    for (struct dirent *entry; errno = 0, (entry = readdir(dir));) {
         cb_auto_close int child = -1;
+        int r;
 
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
         child = openat(copy, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (child >= 0 && register_all(bpf, child, slot, depth + 1) < 0)
-            bpf->program->bss->lost_children++;
+        r = child < 0 ? -errno : register_all(bpf, child, slot, depth + 1);
+        note_missing(bpf, slot, -r);
     }
+    note_missing(bpf, slot, errno);
     (void)closedir(dir);
     return 0;
 }
@@ -441,14 +468,28 @@ int cb_bpf_target_open(struct cb_bpf *bpf, int cgroup_fd, struct cb_bpf_target *
     for (uint32_t c = 0; c < target->n_cpus; c++)
         read_record(record_of(bpf, bpf->topology->cpus[c], target->slot), n_words,
                     target->before + c * n_words);
+    bpf->program->bss->incomplete[target->slot] = 0;
     r = register_all(bpf, cgroup_fd, target->slot, 0);
     if (r < 0) {
         bpf->slots[target->slot] = SLOT_FREE;
         free_target(target);
+        if (r == -E2BIG)
+            return cb_err_set(err, ENOSPC, "BPF counts %d cgroups at most, with those inside them",
+                              CB_BPF_MAX_IDS);
         return cb_err_set(err, -r, "BPF: cannot register the cgroup: %s", strerror(-r));
     }
     *ret_target = target;
     return 0;
+}
+
+void cb_bpf_target_follow(struct cb_bpf *bpf, struct cb_bpf_target *target, int cgroup_fd)
+{
+    uint8_t *incomplete = &bpf->program->bss->incomplete[target->slot];
+
+    if (cgroup_fd < 0 || !__atomic_load_n(incomplete, __ATOMIC_RELAXED))
+        return;
+    __atomic_store_n(incomplete, 0, __ATOMIC_SEQ_CST); /* first: the kernel may set it again */
+    note_missing(bpf, target->slot, -register_all(bpf, cgroup_fd, target->slot, 0));
 }
 
 struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_target *target)
@@ -549,7 +590,7 @@ size_t cb_bpf_n_lacking(const struct cb_bpf *bpf)
     return 0;
 }
 
-uint64_t cb_bpf_lost_children(const struct cb_bpf *bpf)
+size_t cb_bpf_n_incomplete(struct cb_bpf *bpf)
 {
     (void)bpf;
     return 0;
@@ -572,6 +613,11 @@ struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_targ
 {
     (void)bpf;
     return target;
+}
+
+void cb_bpf_target_follow(struct cb_bpf *bpf, struct cb_bpf_target *target, int cgroup_fd)
+{
+    (void)bpf, (void)target, (void)cgroup_fd;
 }
 
 void cb_bpf_target_release(struct cb_bpf *bpf, int cgroup_fd)

@@ -53,12 +53,15 @@ int cb_bpf_flush(struct cb_bpf *bpf, struct cb_err *err) cb_must_check;
  * are any, the counters are read at every switch, to keep it at that. */
 uint64_t cb_bpf_missed_switches(const struct cb_bpf *bpf);
 
-/* Cgroups below targets that could not be registered, for they were too many; since open. */
-uint64_t cb_bpf_lost_children(const struct cb_bpf *bpf);
+/* Targets of which a cgroup below could not be registered: there were too many, or no descriptors.
+ * It is not counted until its target has followed. */
+size_t cb_bpf_n_incomplete(struct cb_bpf *bpf);
 
 /* As cb_perf_target_open() and cb_perf_target_read(). -ENOSPC: no slot left. */
 int cb_bpf_target_open(struct cb_bpf *bpf, int cgroup_fd, struct cb_bpf_target **ret_target,
                        struct cb_err *err) cb_must_check;
+/* Register what could not be. Nothing to do when all is, or @cgroup_fd is -1. */
+void cb_bpf_target_follow(struct cb_bpf *bpf, struct cb_bpf_target *target, int cgroup_fd);
 struct cb_bpf_target *cb_bpf_target_close(struct cb_bpf *bpf, struct cb_bpf_target *target);
 /* Before the close of one whose cgroup lives on: what runs in it is nobody's from now on. */
 void cb_bpf_target_release(struct cb_bpf *bpf, int cgroup_fd);

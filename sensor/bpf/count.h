@@ -5,6 +5,7 @@
 
 #define CB_BPF_MAX_EVENTS 16
 #define CB_BPF_MAX_GROUPS 4
+#define CB_BPF_MAX_SLOTS 2048
 #define CB_BPF_MAX_IDS 16384 /* cgroups that are targets or lie below one */
 
 /* A record: a sequence number, (enabled, running) of each group, the events' counts. */

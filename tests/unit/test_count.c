@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -770,6 +771,143 @@ static void what_bpf_was_not_given_is_tried_again_after_a_second(void **state)
     box_remove(lab, "box");
 }
 
+/* ---- cgroups that BPF does not know ---- */
+
+static void check_incomplete(struct lab *lab, struct cb_count *count,
+                             struct cb_count_target *target)
+{
+    struct cb_err err = {0};
+
+    spin_ms(200);
+    (void)read_any(lab, count, target);
+    assert_int_equal(cb_count_begin(count, &err), -ENOSPC);
+    assert_non_null(strstr(err.text, "inside 1 containers are not counted"));
+}
+
+/* They follow, and what is in @target is known from then on. */
+static void check_complete(struct lab *lab, struct cb_count *count, struct cb_count_target *target,
+                           int box)
+{
+    spin_ms(1000);
+    assert_true(cb_count_is_stuck(count));
+    assert_int_equal(cb_count_target_follow(count, NULL, -1, NULL), 0);
+    assert_int_equal(cb_count_target_follow(count, target, box, NULL), 0);
+    cb_count_followed(count);
+    (void)let_run(lab, count, target);
+    spin_ms(1000);
+    assert_false(cb_count_is_stuck(count));
+}
+
+static void what_could_not_be_looked_into_is_counted_later(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count_target *target;
+    struct cb_count *count;
+    struct rlimit before, none;
+    int box, in, gate[2];
+    uint64_t enabled;
+    pid_t pid;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    box = box_make(lab, "box");
+    in = box_make(lab, "box/in");
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(in, gate);
+    wait_for_place(in, 1);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    target = target_open(count, box);
+    (void)!cb_count_target_follow(count, target, box, NULL); /* still none */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    cb_count_followed(count);
+    check_incomplete(lab, count, target);
+    assert_int_equal(read_any(lab, count, target), 0);
+    check_complete(lab, count, target, box);
+    (void)read_clock(lab, count, target, &enabled); /* and nothing is said any more */
+
+    stop(pid);
+    target = cb_count_target_close(count, target);
+    count = cb_count_close(count);
+    (void)close(in);
+    (void)close(box);
+    box_remove(lab, "box/in");
+    box_remove(lab, "box");
+}
+
+/* Directories that stand for cgroups: as many as BPF can know. */
+static int make_crowd(char path[64])
+{
+    char name[16];
+    int fd;
+
+    (void)snprintf(path, 64, "/tmp/cb-test-crowd-XXXXXX");
+    assert_non_null(mkdtemp(path));
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (int i = 0; i < 16384; i++) {
+        (void)snprintf(name, sizeof(name), "%d", i);
+        assert_int_equal(mkdirat(fd, name, 0755), 0);
+    }
+    return fd;
+}
+
+static void remove_crowd(const char *path, int fd)
+{
+    char name[16];
+
+    for (int i = 0; i < 16384; i++) {
+        (void)snprintf(name, sizeof(name), "%d", i);
+        (void)unlinkat(fd, name, AT_REMOVEDIR);
+    }
+    (void)close(fd);
+    assert_int_equal(rmdir(path), 0);
+}
+
+static void what_was_too_much_is_counted_when_there_is_room(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count_target *target, *crowd, *none = NULL;
+    struct cb_err err = {0};
+    struct cb_count *count;
+    int box, in, crowd_fd, gate[2];
+    char path[64];
+    pid_t pid;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    box = box_make(lab, "box");
+    target = target_open(count, box);
+    crowd_fd = make_crowd(path);
+    crowd = target_open(count, crowd_fd);
+    in = box_make(lab, "box/in"); /* the kernel has no room for it */
+    assert_int_equal(cb_count_target_open(count, in, &none, &err), -ENOSPC);
+    assert_non_null(strstr(err.text, "at most"));
+    assert_int_equal(pipe(gate), 0);
+    pid = spinner_start(in, gate);
+    wait_for_place(in, 1);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
+    assert_int_equal(cb_count_target_stop(count, crowd, crowd_fd, NULL), 0);
+    crowd = cb_count_target_close(count, crowd);
+    remove_crowd(path, crowd_fd);
+    cb_count_followed(count);
+    check_incomplete(lab, count, target);
+    assert_int_equal(read_any(lab, count, target), 0);
+    check_complete(lab, count, target, box);
+
+    stop(pid);
+    target = cb_count_target_close(count, target);
+    count = cb_count_close(count);
+    (void)close(in);
+    (void)close(box);
+    box_remove(lab, "box/in");
+    box_remove(lab, "box");
+}
+
 /* ---- choosing ---- */
 
 static void check_choice(struct lab *lab, size_t n_targets, uint64_t max_fds, bool bpf,
@@ -835,6 +973,8 @@ int main(void)
         in_lab(what_runs_during_the_retreat_to_bpf_is_counted),
         in_lab(one_that_is_given_up_has_what_it_had_and_no_more),
         in_lab(what_bpf_was_not_given_is_tried_again_after_a_second),
+        in_lab(what_could_not_be_looked_into_is_counted_later),
+        in_lab(what_was_too_much_is_counted_when_there_is_room),
         in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
         in_lab(an_unknown_way_is_refused),
     };
