@@ -24,7 +24,7 @@
 #include "sensor/place.h"
 #include "sensor/sampler.h"
 
-#define TICKS 60
+#define TICKS 200
 #define EVENTS "cpu-clock,context-switches,page-faults,cpu-migrations"
 
 enum way { PERF, BPF, METRICS, N_WAYS };
