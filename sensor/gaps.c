@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "lib/utf8.h"
+
 void cb_gaps_reset(struct cb_gaps *gaps)
 {
     gaps->n = gaps->n_standing;
@@ -23,6 +25,8 @@ __attribute__((format(printf, 3, 0))) static void add(struct cb_gaps *gaps, cons
     }
     (void)snprintf(gaps->source[i], sizeof(gaps->source[i]), "%s", source);
     (void)vsnprintf(gaps->reason[i], sizeof(gaps->reason[i]), fmt, ap);
+    cb_utf8_clean(gaps->source[i]); /* it may have been cut, and a frame takes no other text */
+    cb_utf8_clean(gaps->reason[i]);
     gaps->at[i] = (struct cb_frame_gap){.source = gaps->source[i], .reason = gaps->reason[i]};
     gaps->n++;
 }
