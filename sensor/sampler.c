@@ -16,6 +16,7 @@
 #include "lib/defaults.h"
 #include "lib/err.h"
 #include "lib/log.h"
+#include "lib/utf8.h"
 #include "sensor/cputime.h"
 #include "sensor/fsread.h"
 #include "sensor/moment.h"
@@ -47,7 +48,8 @@ struct target {
     uint64_t last_cpu_ns; /* of cputime, for a target without counters */
     struct cb_count_target *count;
     struct cb_metrics_target *metrics; /* NULL: none */
-    char *cgroup;
+    char *path;                        /* below the hierarchy, as the kernel has it */
+    char *cgroup;                      /* the same as a frame may have it; often that very text */
     char container_id[CB_CONTAINER_ID_SIZE];
     char *name, *image, *labels;
     size_t text_bytes; /* all of them, in a frame */
@@ -196,11 +198,18 @@ int cb_sampler_open(const struct cb_sampler_options *options, struct cb_sampler 
     return 0;
 }
 
+static void free_paths(struct target *t)
+{
+    if (t->cgroup != t->path)
+        free(t->cgroup);
+    free(t->path);
+}
+
 static void free_target(struct cb_sampler *s, struct target *t)
 {
     t->count = cb_count_target_close(s->options.count, t->count);
     t->metrics = cb_metrics_target_close(s->options.metrics, t->metrics);
-    free(t->cgroup);
+    free_paths(t);
     free(t->name);
     free(t->image);
     free(t->labels);
@@ -233,15 +242,19 @@ struct cb_sampler *cb_sampler_close(struct cb_sampler *s)
 
 /* ---- births and deaths ---- */
 
-/* A cgroup's name may be any bytes; a frame's text is UTF-8: others become '?'. */
-static char *copy_path(const char *path)
+/* A cgroup's name may be any bytes; a frame's text is UTF-8. False: no memory. */
+static bool copy_path(struct target *t, const char *path)
 {
-    char *copy = strndup(path, CB_FRAME_MAX_TEXT - 1);
-
-    for (unsigned char *p = (unsigned char *)copy; p && *p; p++)
-        if (*p >= 0x80 || *p < 0x20)
-            *p = '?';
-    return copy;
+    t->path = strdup(path);
+    t->cgroup = strndup(path, CB_FRAME_MAX_TEXT - 1);
+    if (!t->path || !t->cgroup)
+        return false;
+    cb_utf8_clean(t->cgroup);
+    if (strcmp(t->cgroup, t->path) == 0) {
+        free(t->cgroup);
+        t->cgroup = t->path;
+    }
+    return true;
 }
 
 /* Counting goes where perf_event is mounted, and there is only one such place (place.h). */
@@ -382,9 +395,9 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
     if (!has_room(s))
         return refuse(s, found->path);
     t = calloc(1, sizeof(*t));
-    if (t)
-        t->cgroup = copy_path(found->path);
-    if (!t || !t->cgroup) {
+    if (!t || !copy_path(t, found->path)) {
+        if (t)
+            free_paths(t);
         free(t);
         return refuse(s, found->path);
     }
@@ -410,7 +423,7 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 static int open_target_dir(const struct cb_sampler *s, const struct target *t)
 {
     return t->gone ? -1
-                   : openat(s->options.counting_fd, t->cgroup[1] ? t->cgroup + 1 : ".",
+                   : openat(s->options.counting_fd, t->path[1] ? t->path + 1 : ".",
                             O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -622,7 +635,7 @@ static void read_uncounted(struct cb_sampler *s, struct target *t, size_t row, u
     size_t counts = f->n_sockets * f->n_events;
     size_t times = f->n_sockets * f->n_groups;
     uint64_t now_ns = 0;
-    bool known = !t->gone && cb_cputime_read(&s->cputime, t->cgroup, &now_ns, NULL) == 0;
+    bool known = !t->gone && cb_cputime_read(&s->cputime, t->path, &now_ns, NULL) == 0;
 
     memset(f->counts + row * counts, 0, counts * sizeof(*f->counts));
     memset(f->running_ns + row * times, 0, times * sizeof(*f->running_ns));

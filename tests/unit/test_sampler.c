@@ -1086,23 +1086,32 @@ static void a_tick_that_was_missed_is_counted_and_widens_the_interval(void **sta
 
 /* ---- descriptors run out ---- */
 
-/* Under its own path, so that it can be found again. Returns its row. */
-static size_t add_real_target(struct parts *p)
+/* Returns its row. */
+static size_t add_target_at(struct parts *p, const char *path)
 {
-    char path[64];
     struct cb_cgroup_found found = {.path = path, .kind = CB_TARGET_CGROUP};
 
-    (void)snprintf(path, sizeof(path), "/cbtest.%d.%d", (int)getpid(), p->children);
     if (p->cgroup_fd < 0 || mkdirat(p->cgroup_fd, path + 1, 0755) < 0) {
         print_message("no cgroup can be made\n");
         skip();
     }
-    p->children++;
     found.dir_fd = openat(p->cgroup_fd, path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     p->last = cb_sampler_born(p->sampler, &found);
     assert_non_null(p->last);
     (void)close(found.dir_fd);
     return cb_sampler_n_targets(p->sampler);
+}
+
+/* Under its own path, so that it can be found again. Returns its row. */
+static size_t add_real_target(struct parts *p)
+{
+    char path[64];
+    size_t row;
+
+    (void)snprintf(path, sizeof(path), "/cbtest.%d.%d", (int)getpid(), p->children);
+    row = add_target_at(p, path);
+    p->children++;
+    return row;
 }
 
 static bool is_counted(const struct cb_frame *f, size_t row)
@@ -1210,6 +1219,35 @@ static void who_comes_while_memory_is_short_is_counted_soon(void **state)
     f = read_frame(p, false);
     assert_true(is_counted(f, row));
     cb_sampler_done(p->sampler, true);
+}
+
+/* The kernel takes any bytes for a name, a frame UTF-8 only. */
+static void a_cgroup_with_any_name_is_found_again(void **state)
+{
+    static const char *const ends[] = {"\xc3\xa4", "\xe4\t"};
+    static const char *const told[] = {"\xc3\xa4", "? "};
+    struct parts *p = parts_or_skip(state);
+
+    cb_sampler_start(p->sampler);
+    for (size_t i = 0; i < 2; i++) {
+        char path[64], text[64];
+        struct cb_frame *f;
+        size_t row;
+
+        (void)snprintf(path, sizeof(path), "/cbtest.%d.%s", (int)getpid(), ends[i]);
+        (void)snprintf(text, sizeof(text), "/cbtest.%d.%s", (int)getpid(), told[i]);
+        fault_syscall = take_the_cpu_away;
+        row = add_target_at(p, path);
+        fault_syscall = NULL;
+        f = read_frame(p, false);
+        assert_string_equal(f->targets[row - 1].cgroup, text);
+        cb_sampler_done(p->sampler, true);
+        cb_sampler_ask_again(p->sampler);
+        f = read_frame(p, false);
+        assert_int_equal(unlinkat(p->cgroup_fd, path + 1, AT_REMOVEDIR), 0);
+        assert_true(is_counted(f, row));
+        cb_sampler_done(p->sampler, true);
+    }
 }
 
 /* A child in the cgroup runs for @ms of CPU time. */
@@ -1370,6 +1408,7 @@ int main(void)
         TEST(who_comes_while_a_cpu_goes_is_counted_soon),
         TEST(who_comes_while_memory_is_short_is_counted_soon),
         TEST(one_that_is_gone_while_its_cgroup_lives_counts_no_further),
+        TEST(a_cgroup_with_any_name_is_found_again),
         TEST(without_descriptors_bpf_takes_over_and_nothing_is_lost),
         TEST(metrics_of_short_ticks_are_read_between_them),
         TEST(every_frame_can_be_encoded_and_read_back),
