@@ -265,7 +265,7 @@ int cb_perf_choose(struct cb_perf *perf, const struct cb_perf_options *options, 
     struct trial trial = {.options = options, .leader = -1, .cpu = perf->topology->cpus[0]};
     int r = 0;
 
-    if (!options->strict && !options->machine_only)
+    if (!options->machine_only)
         r = cb_event_core_pmus(options->root_fd, &trial.cores, err);
     if (r == 0)
         r = choose_all(perf, &trial, err);

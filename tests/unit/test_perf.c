@@ -787,13 +787,14 @@ static long open_hybrid(long number, const long args[6])
 }
 
 static struct cb_perf *open_hybrid_or_skip(struct cb_topology *topology, int root_fd, size_t n,
-                                           const char *const *lists)
+                                           const char *const *lists, bool strict)
 {
     const struct cb_perf_options options = {.root_fd = root_fd,
                                             .topology = topology,
                                             .n_lists = n,
                                             .lists = lists,
-                                            .gaps = &machine.gaps};
+                                            .gaps = &machine.gaps,
+                                            .strict = strict};
     struct cb_perf *perf = NULL;
     struct cb_err err = {0};
     int r;
@@ -831,7 +832,7 @@ static void a_hybrid_cpu_has_two_sets_of_events(void **state)
     (void)state;
     assert_true(root_fd >= 0);
     hybrid.no_atom_misses = false;
-    perf = open_hybrid_or_skip(&topology, root_fd, 0, NULL);
+    perf = open_hybrid_or_skip(&topology, root_fd, 0, NULL, false);
     assert_int_equal(cb_perf_n_events(perf), 9);
     assert_int_equal(cb_perf_n_groups(perf), 3);
     for (size_t i = 0; i < 4; i++) {
@@ -869,7 +870,7 @@ static void an_event_that_one_kind_of_core_lacks_is_said_and_left_out(void **sta
     (void)state;
     assert_true(root_fd >= 0);
     hybrid.no_atom_misses = true;
-    perf = open_hybrid_or_skip(&topology, root_fd, 2, lists);
+    perf = open_hybrid_or_skip(&topology, root_fd, 2, lists, false);
     fault_syscall = NULL;
     assert_int_equal(cb_perf_n_events(perf), 7);
     check_event(perf, 0, "cycles", "cpu_core", 0);
@@ -883,6 +884,30 @@ static void an_event_that_one_kind_of_core_lacks_is_said_and_left_out(void **sta
     assert_string_equal(machine.gaps.source[0], "event:LLC_MISSES");
     assert_non_null(strstr(machine.gaps.reason[0], "left out on cpu_atom"));
     assert_string_equal(machine.gaps.source[1], "event:slots");
+    perf = cb_perf_close(perf);
+    cb_topology_fini(&topology);
+    (void)close(root_fd);
+}
+
+/* As hwpc-sensor's -c groups are: all of the events on each kind of core, or an error. */
+static void a_strict_list_is_counted_on_each_kind_of_core(void **state)
+{
+    static const char *const lists[] = {"LLC_MISSES,r003c,instructions"};
+    int root_fd = open("tests/fixtures/hybrid", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct cb_perf_target *target = NULL;
+    struct cb_topology topology;
+    struct cb_perf *perf;
+
+    (void)state;
+    assert_true(root_fd >= 0);
+    hybrid.no_atom_misses = false;
+    perf = open_hybrid_or_skip(&topology, root_fd, 1, lists, true);
+    assert_int_equal(cb_perf_target_open(perf, -1, &target, NULL), 0);
+    fault_syscall = NULL;
+    assert_int_equal(cb_perf_n_events(perf), 6);
+    check_event(perf, 0, "LLC_MISSES", "cpu_core", 0);
+    check_event(perf, 5, "instructions", "cpu_atom", 1);
+    target = cb_perf_target_close(perf, target);
     perf = cb_perf_close(perf);
     cb_topology_fini(&topology);
     (void)close(root_fd);
@@ -916,6 +941,7 @@ int main(void)
         TEST(gives_up_events_until_the_clock_and_one_are_left),
         TEST(a_hybrid_cpu_has_two_sets_of_events),
         TEST(an_event_that_one_kind_of_core_lacks_is_said_and_left_out),
+        TEST(a_strict_list_is_counted_on_each_kind_of_core),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
