@@ -15,6 +15,12 @@ static void put_number(json_t *object, const char *key, uint64_t value)
     (void)json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
+/* On a hybrid CPU each kind of core has an event of that name. */
+static void add_number(json_t *object, const char *key, uint64_t value)
+{
+    put_number(object, key, value + (uint64_t)json_integer_value(json_object_get(object, key)));
+}
+
 static void put_text(json_t *object, const char *key, const char *value)
 {
     if (value && *value)
@@ -66,7 +72,7 @@ static void put_row(json_t *object, const struct cb_frame *f, size_t row)
 
         for (size_t socket = 0; socket < f->n_sockets; socket++)
             sum += cb_frame_count(f, row, socket, e);
-        put_number(counts, f->events[e].name, sum);
+        add_number(counts, f->events[e].name, sum);
     }
     for (size_t i = 0; i < f->n_sockets * f->n_groups; i++) {
         enabled_ns += f->enabled_ns[row * f->n_sockets * f->n_groups + i];

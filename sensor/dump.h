@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dump.h - a frame as one line of JSON, for --output: to look at, and for tests. The members are
- * named as in lib/frame.h; rows hold the counts by event name, summed over the sockets. */
+ * named as in lib/frame.h; rows hold the counts by event name, summed over the sockets and
+ * the kinds of cores. */
 #ifndef CB_SENSOR_DUMP_H
 #define CB_SENSOR_DUMP_H
 
