@@ -57,7 +57,8 @@ static char *copy_labels(json_t *labels, bool *ret_cut)
 static json_t *load(const char *json, size_t size, bool is_array, struct cb_err *err)
 {
     json_error_t where;
-    json_t *root = json_loadb(json, size, 0, &where);
+    /* of numbers there is no need, and some are too large for an integer */
+    json_t *root = json_loadb(json, size, JSON_DECODE_INT_AS_REAL, &where);
 
     if (is_array ? json_is_array(root) : json_is_object(root))
         return root;

@@ -173,6 +173,21 @@ static void takes_pod_and_container_from_the_annotations(void **state)
     }
 }
 
+/* "No limit" is 2^64 - 1 in a bundle, more than an integer of jansson's. */
+static void a_limit_without_end_costs_no_name(void **state)
+{
+    static const char json[] =
+        "{\"process\":{\"rlimits\":[{\"type\":\"RLIMIT_MEMLOCK\",\"hard\":18446744073709551615,"
+        "\"soft\":18446744073709551615}]},\"annotations\":{\"io.kubernetes.pod.name\":\"web\","
+        "\"io.kubernetes.pod.namespace\":\"shop\",\"io.kubernetes.container.name\":\"c\"}}";
+    struct cb_container_text text = {0};
+
+    (void)state;
+    assert_int_equal(cb_container_text_oci(json, strlen(json), &text, NULL), 0);
+    assert_string_equal(text.name, "shop/web/c");
+    cb_container_text_fini(&text);
+}
+
 static void a_label_is_added_but_never_replaced(void **state)
 {
     struct cb_container_text text = {0};
@@ -271,6 +286,7 @@ int main(void)
         cmocka_unit_test(leaves_out_what_is_too_long_for_a_frame),
         cmocka_unit_test(takes_podmans_name_and_image_by_the_id),
         cmocka_unit_test(podmans_bundle_names_nobody),
+        cmocka_unit_test(a_limit_without_end_costs_no_name),
         cmocka_unit_test(takes_pod_and_container_from_the_annotations),
         cmocka_unit_test(a_label_is_added_but_never_replaced),
         TEST(finds_a_container_in_every_runtimes_place),
