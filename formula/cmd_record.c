@@ -54,7 +54,12 @@ static const struct cb_opt options[] = {
      .help = "where the sensors connect"},
     {.key = "plain", .type = CB_OPT_BOOL, AT(plain), .help = "no CURVE on the link"},
     {.key = "insecure", .type = CB_OPT_BOOL, AT(insecure), .help = "allow --plain beyond loopback"},
-    {.key = "help", .short_key = 'h', .type = CB_OPT_BOOL, AT(help), .help = "this text"},
+    {.key = "help",
+     .short_key = 'h',
+     .cli_only = true,
+     .type = CB_OPT_BOOL,
+     AT(help),
+     .help = "this text"},
     {.key = NULL},
 };
 

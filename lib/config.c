@@ -157,7 +157,8 @@ static int set_row(const struct cb_opt *opt, const char *prefix, const struct cb
 {
     char name[ENV_NAME_MAX];
     char where[ENV_NAME_MAX + 16];
-    const char *variable = env_name(opt, prefix, name);
+    bool action = opt->cli_only && opt->type == CB_OPT_BOOL;
+    const char *variable = action ? NULL : env_name(opt, prefix, name);
     const char *text = variable ? getenv(variable) : NULL;
     bool list = opt->type == CB_OPT_LIST;
     int r = 0;

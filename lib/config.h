@@ -47,7 +47,7 @@ struct cb_opt {
     const char *key; /* long name without "--"; a NULL key ends the table */
     char short_key;  /* 0: none */
     bool secret;     /* never printed by --print-config */
-    bool cli_only;   /* an action, not a setting: not for a file */
+    bool cli_only;   /* an action, not a setting: not for a file, a bool not for the environment */
     enum cb_opt_type type;
     size_t offset;    /* offsetof(struct ..., member) */
     const char *def;  /* default as text; NULL: false, empty list, NULL string */

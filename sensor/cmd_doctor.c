@@ -32,7 +32,11 @@ struct options {
 #define AT(member) offsetof(struct options, member)
 
 static const struct cb_opt opts[] = {
-    {.key = "json", .type = CB_OPT_BOOL, .offset = AT(json), .help = "print the findings as JSON"},
+    {.key = "json",
+     .cli_only = true,
+     .type = CB_OPT_BOOL,
+     .offset = AT(json),
+     .help = "print the findings as JSON"},
     {.key = "root",
      .type = CB_OPT_STRING,
      .offset = AT(root),
@@ -48,6 +52,7 @@ static const struct cb_opt opts[] = {
      .help = "the Docker engine's socket"},
     {.key = "help",
      .short_key = 'h',
+     .cli_only = true,
      .type = CB_OPT_BOOL,
      .offset = AT(help),
      .help = "print this and exit"},

@@ -78,8 +78,9 @@ static void print_help(void)
                  "Measures the energy of this machine and the work of each of its containers,\n"
                  "and sends both to cbformula.\n\n");
     cb_config_help(stdout, cb_sensor_opts, CB_SENSOR_ENV);
-    (void)printf("\nEvery option is also an environment variable: CBSENSOR_ and its name in "
-                 "capitals,\n'-' as '_' (CBSENSOR_STATE_DIR).\n");
+    (void)printf(
+        "\nEvery option but those that print something and exit is also an environment "
+        "variable:\nCBSENSOR_ and its name in capitals, '-' as '_' (CBSENSOR_STATE_DIR).\n");
     (void)printf("\nhwpc-sensor's options (cbsensor(1), docs/hwpc.md):\n"
                  "  -n NAME, -f MS, -p DIR, -v, -x FILE.json\n"
                  "  -s GROUP | -c GROUP, [-o], -e EVENT...   of the machine, of each cgroup\n"

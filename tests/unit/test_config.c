@@ -15,7 +15,7 @@
 #include "lib/err.h"
 
 struct config {
-    bool lock, json;
+    bool lock, json, version;
     uint64_t number, tick_ns;
     double ratio;
     const char *name, *secret, *url;
@@ -54,6 +54,7 @@ static const struct cb_opt table[] = {
      .env = "TEST_CONFIG_OWN_URL",
      .help = "where"},
     {.key = "event", .type = CB_OPT_LIST, .offset = AT(events), .def = "all", .help = "what"},
+    {.key = "version", .cli_only = true, .type = CB_OPT_BOOL, .offset = AT(version), .help = "it"},
     {.key = NULL},
 };
 
@@ -144,6 +145,23 @@ static void what_is_no_option_ends_them(void **state)
     assert_int_equal(c.number, 7);
     assert_int_equal(parse(&c, &err, "-", "-j", NULL), 0);
     assert_false(c.json);
+}
+
+/* Who packs a program up has such a variable, and it says what it says: "1.2". */
+static void an_action_is_not_for_the_environment(void **state)
+{
+    struct config c;
+    struct cb_err err;
+
+    (void)state;
+    (void)setenv("TESTCFG_VERSION", "0.1.0", 1);
+    assert_int_equal(parse(&c, &err, NULL), 0);
+    (void)setenv("TESTCFG_VERSION", "1", 1);
+    assert_int_equal(parse(&c, &err, NULL), 0);
+    assert_false(c.version);
+    assert_int_equal(parse(&c, &err, "--version", NULL), 1);
+    assert_true(c.version);
+    (void)unsetenv("TESTCFG_VERSION");
 }
 
 static void the_environment_stands_between_default_and_command_line(void **state)
@@ -315,7 +333,8 @@ static void what_is_in_force_is_printed_but_no_secret(void **state)
                               "long-name = \n"
                               "secret = (secret)\n"
                               "url = http://x\n"
-                              "event = a b\n");
+                              "event = a b\n"
+                              "version = no\n");
     free(text);
 }
 
@@ -326,6 +345,7 @@ int main(void)
         TEST(without_words_the_defaults_hold),
         TEST(every_form_of_an_option_is_understood),
         TEST(what_is_no_option_ends_them),
+        TEST(an_action_is_not_for_the_environment),
         TEST(the_environment_stands_between_default_and_command_line),
         TEST(a_list_is_replaced_by_the_next_stage_and_grows_within_one),
         TEST(a_list_has_an_end),
