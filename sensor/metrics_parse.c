@@ -57,11 +57,10 @@ static void set_zero(const struct cb_metrics_key *keys, uint64_t *values)
 
 void cb_metrics_parse_number(const char *text, const struct cb_metrics_key *keys, uint64_t *values)
 {
-    uint64_t value = 0;
+    uint64_t value;
 
-    if (strcmp(text, "max\n") != 0 && !number_at(text, &value))
-        return;
-    values[keys->metric] = value >= NO_LIMIT ? 0 : value * keys->times;
+    if (number_at(text, &value) && value < NO_LIMIT) /* "max" is no number */
+        values[keys->metric] = value * keys->times;
 }
 
 void cb_metrics_parse_keyed(const char *text, const struct cb_metrics_key *keys, uint64_t *values)

@@ -23,7 +23,7 @@ struct cb_metrics_key {
 typedef void cb_metrics_parser(const char *text, const struct cb_metrics_key *keys,
                                uint64_t *values);
 
-/* One number, or "max": keys[0], word unused. No limit ("max", or v1's 2^63 less a page) is 0. */
+/* One number: keys[0], word unused. No limit ("max", or v1's 2^63 less a page) is none. */
 cb_metrics_parser cb_metrics_parse_number;
 
 /* "anon 4096\nfile 0\n": word "anon". */

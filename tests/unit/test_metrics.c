@@ -280,13 +280,19 @@ static void a_cgroup_that_nobody_has_is_absent_throughout(void **state)
         assert_true(values[i] == CB_STAT_ABSENT);
 }
 
-static void no_limit_is_zero(void **state)
+static void no_limit_is_absent(void **state)
 {
+    static const char *const none[] = {"max\n", "9223372036854771712\n"};
     struct opened o = open_box(*state, true);
 
-    fake_root_put(*state, BOX "memory.max", "max\n");
-    cb_metrics_target_read(o.m, o.t, o.values);
-    assert_int_equal(o.values[CB_METRIC_MEMORY_LIMIT], 0);
+    for (size_t i = 0; i < 2; i++) {
+        fake_root_put(*state, BOX "memory.max", "%s", none[i]);
+        cb_metrics_target_read(o.m, o.t, o.values);
+        assert_true(o.values[CB_METRIC_MEMORY_LIMIT] == CB_STAT_ABSENT);
+        fake_root_put(*state, BOX "memory.max", "0\n");
+        cb_metrics_target_read(o.m, o.t, o.values);
+        assert_int_equal(o.values[CB_METRIC_MEMORY_LIMIT], 0);
+    }
     close_box(&o);
 }
 
@@ -416,7 +422,8 @@ static void lines_that_are_not_of_the_form_are_passed_over(void **state)
         {cb_metrics_parse_pressure, "a total=x\nb x\n total=6\n", 77, 77},
         {cb_metrics_parse_number, "7\n", 70, 77},
         {cb_metrics_parse_number, "-1\n", 77, 77},
-        {cb_metrics_parse_number, "9223372036854771712\n", 0, 77},
+        {cb_metrics_parse_number, "9223372036854771712\n", 77, 77},
+        {cb_metrics_parse_number, "max\n", 77, 77},
         {cb_metrics_parse_number, "", 77, 77},
     };
 
@@ -450,7 +457,7 @@ int main(void)
                                         fake_root_teardown),
         cmocka_unit_test_setup_teardown(a_cgroup_that_nobody_has_is_absent_throughout, setup,
                                         fake_root_teardown),
-        cmocka_unit_test_setup_teardown(no_limit_is_zero, setup, fake_root_teardown),
+        cmocka_unit_test_setup_teardown(no_limit_is_absent, setup, fake_root_teardown),
         cmocka_unit_test_setup_teardown(the_network_is_that_of_all_interfaces_but_the_loopback,
                                         setup, fake_root_teardown),
         cmocka_unit_test_setup_teardown(the_hosts_network_is_not_a_containers, setup,
