@@ -53,6 +53,7 @@ struct cb_docker {
 
     CURL *ask; /* under way, or kept for the next question */
     bool asking;
+    bool refused_said;
     struct question question; /* the one that is asked */
     struct reply reply;
     uint64_t engine_again_ns; /* it hung: not asked before */
@@ -180,6 +181,20 @@ static void finish(struct cb_docker *docker, struct cb_docker_answer *answer)
         cb_log_limited(&docker->limit, 60 * CB_NS_PER_S, CB_LOG_DEBUG,
                        "container %.12s: no name: %s", answer->id, err.text);
     put_answer(docker, answer);
+}
+
+/* The rights stay as they are, so once is enough. */
+static void say_refused(struct cb_docker *docker, CURL *c)
+{
+    long code = 0;
+
+    (void)curl_easy_getinfo(c, CURLINFO_OS_ERRNO, &code);
+    if (docker->refused_said || (code != EACCES && code != EPERM))
+        return;
+    docker->refused_said = true;
+    cb_log_warn("%s: %s: names, images and labels of containers come from files only; run as root "
+                "or in the group of that socket",
+                docker->socket, strerror((int)code));
 }
 
 static void finish_asking(struct cb_docker *docker, CURLcode code)
@@ -328,6 +343,8 @@ static void take_done(struct cb_docker *docker)
     for (const CURLMsg *m; (m = curl_multi_info_read(docker->multi, &left));) {
         if (m->msg != CURLMSG_DONE)
             continue;
+        if (m->data.result == CURLE_COULDNT_CONNECT)
+            say_refused(docker, m->easy_handle);
         if (m->easy_handle == docker->ask)
             finish_asking(docker, m->data.result);
         else

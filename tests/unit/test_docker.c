@@ -23,6 +23,7 @@
 #include "lib/frame.h"
 #include "sensor/docker.h"
 #include "sensor/fsread.h"
+#include "tests/support/capture.h"
 #include "tests/support/fake_root.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -229,6 +230,38 @@ static void asks_again_for_a_container_that_was_renamed(void **state)
     assert_int_equal(atomic_load(&engine.n_events_requests), 1); /* not at once again */
 }
 
+/* Without its group, say: containers would have no names, and nobody would know why. */
+static void an_engine_that_may_not_be_asked_is_told_once(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_docker *docker = NULL;
+    struct capture capture;
+    char host[128], out[16], text[2048];
+    const char *first;
+
+    if (geteuid() != 0)
+        skip();
+    (void)snprintf(host, sizeof(host), "unix://%s/docker.sock", root->dir);
+    fake_root_put(root, "docker.sock", "not one that can be reached");
+    assert_int_equal(cb_docker_open(root->fd, host, &docker, NULL), 0);
+    capture_begin(&capture, root);
+    assert_int_equal(seteuid(65534), 0); /* its directory is root's */
+    for (int i = 0; i < 2; i++) {
+        struct cb_docker_answer answer;
+
+        assert_true(cb_docker_ask(docker, A, "/docker/" A));
+        answer = wait_answer(docker);
+        cb_docker_answer_fini(&answer);
+    }
+    assert_int_equal(seteuid(0), 0);
+    capture_end(&capture, out, sizeof(out), text, sizeof(text));
+    first = strstr(text, "docker.sock: Permission denied");
+    assert_non_null(first);
+    assert_non_null(strstr(first, "group"));
+    assert_null(strstr(first + 1, "docker.sock"));
+    docker = cb_docker_close(docker);
+}
+
 static void takes_the_pods_uid_from_the_path_when_nobody_knows_more(void **state)
 {
     struct fake_root *root = *state;
@@ -329,6 +362,7 @@ int main(void)
         TEST(reads_dockers_own_file),
         TEST(asks_the_engine_first),
         TEST(asks_again_for_a_container_that_was_renamed),
+        TEST(an_engine_that_may_not_be_asked_is_told_once),
         TEST(takes_the_pods_uid_from_the_path_when_nobody_knows_more),
         cmocka_unit_test(knows_a_rename_from_other_lines),
         TEST(takes_the_file_when_the_engine_is_of_no_help),
