@@ -25,6 +25,32 @@ closure_image() {
 }
 compose() { timeout 60 docker-compose -f docker/compose.yaml "$@"; }
 
+# No Dockerfile is built here, so at least the packages it names are looked at.
+# packages_of PART: those of the image itself, with what they depend on
+packages_of() {
+  # shellcheck disable=SC2016 # it stands there like that
+  sed -n '/^FROM ${BASE}$/,$p' "docker/$1.Dockerfile" | grep -oE '\b(lib|zlib)[a-z0-9.+-]+' |
+    xargs apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+      --no-enhances | grep -oE '^[a-z0-9][a-z0-9.+-]*'
+}
+# has_all_libraries PART: prints what its program loads and its image has not
+has_all_libraries() {
+  local have lib packages missing=0
+  have=$(packages_of "$1")
+  for lib in $(readelf -d "$BIN/cb$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p'); do
+    packages=$(dpkg -S "*/$lib" | cut -d : -f 1 | sort -u)
+    grep -qxFf <(echo "$packages") <<<"$have" || { echo "$lib: $packages" && missing=1; }
+  done
+  return $missing
+}
+for part in sensor formula tester; do
+  ok "the image cbwatts/$part has every library that its program loads" has_all_libraries $part
+done
+ok "the sensor's has what -r mongodb loads" grep -q 'libmongoc-1\.0-0' docker/sensor.Dockerfile
+for tool in clang bpftool libbpf-dev; do
+  ok "and is built with BPF ($tool)" grep -qw "$tool" docker/sensor.Dockerfile
+done
+
 ok "the compose file is one" compose config -q
 for part in sensor formula tester; do ok "the image cbwatts/$part" closure_image $part; done
 ok "all comes up" compose up -d --no-build
