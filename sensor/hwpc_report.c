@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/utf8.h"
+
 void cb_hwpc_batch_reset(struct cb_hwpc_batch *batch, const char *sensor, int64_t timestamp_ms)
 {
     batch->timestamp_ms = timestamp_ms;
@@ -44,15 +46,6 @@ static int grow(void *at, size_t *room, size_t used, size_t more, size_t size)
     return 0;
 }
 
-static void copy_printable(char *to, const char *from, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)from[i];
-
-        to[i] = c == 0 || (c >= 0x20 && c < 0x7f) ? (char)c : '?';
-    }
-}
-
 int cb_hwpc_batch_add(struct cb_hwpc_batch *batch, const struct cb_hwpc_form *form,
                       const char *target, uint64_t **ret_values)
 {
@@ -63,7 +56,8 @@ int cb_hwpc_batch_add(struct cb_hwpc_batch *batch, const struct cb_hwpc_form *fo
         grow(&batch->values, &batch->values_room, batch->n_values, form->n_values,
              sizeof(*batch->values)) < 0)
         return -ENOMEM;
-    copy_printable(batch->text + batch->text_size, target, size);
+    memcpy(batch->text + batch->text_size, target, size);
+    cb_utf8_clean(batch->text + batch->text_size); /* the kernel takes any bytes for a name */
     batch->lines[batch->n++] = (struct cb_hwpc_report_line){
         .form = form, .target = batch->text_size, .values = batch->n_values};
     *ret_values = batch->values + batch->n_values;

@@ -65,7 +65,7 @@ void cb_hwpc_batch_reset(struct cb_hwpc_batch *batch, const char *sensor, int64_
 void cb_hwpc_batch_fini(struct cb_hwpc_batch *batch);
 
 /* One report more: *@ret_values[form->n_values], for the caller to fill before the next call.
- * Bytes of @target that are no printable ASCII become '?'. -ENOMEM. */
+ * What is no UTF-8 in @target becomes '?', a control character a blank. -ENOMEM. */
 int cb_hwpc_batch_add(struct cb_hwpc_batch *batch, const struct cb_hwpc_form *form,
                       const char *target, uint64_t **ret_values) cb_must_check;
 

@@ -260,15 +260,16 @@ static void odd_bytes_of_a_target_break_neither_form(void **state)
 
     (void)state;
     cb_hwpc_batch_reset(&batch, "s\"", 1);
-    assert_int_equal(cb_hwpc_batch_add(&batch, &form, "/a\\x2d,\"b\"\n\xff", &values), 0);
+    assert_int_equal(cb_hwpc_batch_add(&batch, &form, "/\xc3\xa4\\x2d,\"b\"\n\xff", &values), 0);
     memset(values, 0, 7 * sizeof(*values));
     text = json_of(&batch, 0);
-    assert_non_null(strstr(text, "\"sensor\":\"s\\\"\",\"target\":\"/a\\\\x2d,\\\"b\\\"??\""));
+    assert_non_null(
+        strstr(text, "\"sensor\":\"s\\\"\",\"target\":\"/\xc3\xa4\\\\x2d,\\\"b\\\" ?\""));
     free(text);
     out = open_memstream(&text, &size);
     cb_hwpc_batch_csv(&batch, 0, 1, out);
     assert_int_equal(fclose(out), 0);
-    assert_string_equal(text, "1,s_,/a\\x2d__b_??,1,3,0\n");
+    assert_string_equal(text, "1,s_,/\xc3\xa4\\x2d__b_ ?,1,3,0\n");
     free(text);
     cb_hwpc_batch_fini(&batch);
 }
