@@ -93,13 +93,18 @@ static int try_data(int root_fd, const char *data, const char *id,
 
 static int try_containerd(int root_fd, const char *id, struct cb_container_text *ret_text)
 {
-    static const char *const namespaces[] = {"k8s.io", "default", "moby"};
+    static const struct {
+        const char *state, *namespace;
+    } places[] = {{"containerd", "k8s.io"},
+                  {"containerd", "default"},
+                  {"containerd", "moby"},
+                  {"k3s/containerd", "k8s.io"},
+                  {"k0s/containerd", "k8s.io"}};
     char path[PATH_MAX];
 
-    for (size_t i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++) {
-        (void)snprintf(path, sizeof(path),
-                       "run/containerd/io.containerd.runtime.v2.task/%s/%s/config.json",
-                       namespaces[i], id);
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        (void)snprintf(path, sizeof(path), "run/%s/io.containerd.runtime.v2.task/%s/%s/config.json",
+                       places[i].state, places[i].namespace, id);
         if (try_file(root_fd, path, OCI, id, ret_text) == 0)
             return 0;
     }

@@ -6,6 +6,8 @@
  * Source   below the root, D being /var/lib or a user's ~/.local/share, R being /run:
  *            D/docker/containers/<id>/config.v2.json
  *            R/containerd/io.containerd.runtime.v2.task/{k8s.io,default,moby}/<id>/config.json
+ *            R/{k3s,k0s}/containerd/io.containerd.runtime.v2.task/k8s.io/<id>/config.json (K3s and
+ *            RKE2, k0s)
  *            S/{overlay,vfs,btrfs,zfs}-containers/<id>/userdata/config.json (CRI-O's annotations)
  *            S/{overlay,...}-containers/[volatile-]containers.json, S being D/containers/storage
  *          The user is the one in the cgroup's path, his home the one in /etc/passwd.
