@@ -19,7 +19,7 @@
 struct target {
     struct cb_hwpc_leaf leaf;
     char *name;
-    struct cb_hwpc_target *count; /* NULL: cannot be counted, for good */
+    struct cb_hwpc_target *count; /* NULL: cannot be counted yet */
     bool found;                   /* by the discovery that runs */
     bool gone;                    /* one last report, then it goes */
 };
@@ -188,6 +188,8 @@ int cb_hwpc_targets_discover(struct cb_hwpc_targets *targets, struct cb_err *err
 
         if (!is_known(t, &leaves.at[i]))
             r = add_target(targets, &leaves.at[i]);
+        else if (!t->count) /* there may be descriptors by now */
+            count_target(targets, t);
     }
     for (size_t i = 0; i < n; i++)
         targets->at[i].gone = !targets->at[i].found && r == 0;

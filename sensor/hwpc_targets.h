@@ -4,7 +4,7 @@
  *
  * Life     one that is not found any more is read once more before it goes. One that comes again
  *          under the same path is another one.
- * Faults   a cgroup that cannot be counted is said once and left out.
+ * Faults   a cgroup that cannot be counted is said and left out; each discovery tries it again.
  */
 #ifndef CB_SENSOR_HWPC_TARGETS_H
 #define CB_SENSOR_HWPC_TARGETS_H

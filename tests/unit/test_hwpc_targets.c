@@ -3,6 +3,7 @@
  * reports, and what is in them. Software events of the machine stand for those of cgroups. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -21,6 +23,7 @@
 #include "sensor/hwpc_targets.h"
 #include "sensor/perf.h"
 #include "tests/support/fake_root.h"
+#include "tests/support/fault.h"
 
 #define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
@@ -225,6 +228,55 @@ static void what_cannot_be_counted_is_left_out(void **state)
     cb_hwpc_batch_fini(&batch);
 }
 
+static int too_many_files;
+
+/* Cgroups are counted by the machine's counters, while there are descriptors. */
+static long open_for_the_machine(long number, const long args[6])
+{
+    long machine[6];
+
+    if (number != SYS_perf_event_open)
+        return fault_real_syscall(number, args);
+    if (too_many_files) {
+        errno = EMFILE;
+        return -1;
+    }
+    memcpy(machine, args, sizeof(machine));
+    machine[1] = -1;
+    machine[4] &= ~(long)PERF_FLAG_PID_CGROUP;
+    return fault_real_syscall(number, machine);
+}
+
+static void what_had_no_descriptors_is_counted_when_there_are_some(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_hwpc_groups groups = {.n = 1,
+                                    .at = {{.name = g_all, .n_events = 1, .events = {e_clock}}}};
+    struct cb_hwpc_targets *targets = NULL;
+    struct cb_hwpc_batch batch = {0};
+    struct cb_hwpc_set *set = NULL;
+    struct cb_hwpc_targets_options options = {.root_fd = root->fd, .base_fd = root->fd};
+
+    if (!may_count())
+        skip();
+    make_dir(root, "a");
+    assert_int_equal(open_set(&groups, false, &set, NULL), 0);
+    options.set = set;
+    assert_int_equal(cb_hwpc_targets_open(&options, &targets, NULL), 0);
+    fault_syscall = open_for_the_machine;
+    for (too_many_files = 1; too_many_files >= 0; too_many_files--) {
+        assert_int_equal(cb_hwpc_targets_discover(targets, NULL), 0);
+        cb_hwpc_batch_reset(&batch, "s", 1);
+        assert_int_equal(cb_hwpc_targets_read(targets, 1000, &batch), 0);
+        assert_int_equal(batch.n, !too_many_files);
+    }
+    fault_syscall = NULL;
+    targets = cb_hwpc_targets_close(targets);
+    set = cb_hwpc_set_close(set);
+    cb_topology_fini(&topology);
+    cb_hwpc_batch_fini(&batch);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_root_setup, fake_root_teardown)
@@ -235,6 +287,7 @@ int main(void)
         cmocka_unit_test(a_set_has_every_cpu_or_one_of_each_package),
         cmocka_unit_test(an_event_that_cannot_be_counted_is_an_error),
         TEST(what_cannot_be_counted_is_left_out),
+        TEST(what_had_no_descriptors_is_counted_when_there_are_some),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
