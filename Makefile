@@ -226,7 +226,7 @@ format:
 format-check:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
-## install           programs, man pages and units below $(DESTDIR)$(PREFIX)
+## install           programs, man pages and completions below $(DESTDIR)$(PREFIX)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
