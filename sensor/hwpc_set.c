@@ -279,7 +279,8 @@ struct cb_hwpc_target *cb_hwpc_target_close(struct cb_hwpc_set *set, struct cb_h
 
 /* What CPU @cpu counted, into its row of the report. The dies of a package are added up, their
  * times are the same (those of a CPU that has gone are 0); of the kinds of cores a CPU is one, and
- * the others' counters are 0. */
+ * the others' counters are 0. What any of them counts is a group of its own beside that: the times
+ * are those of the one that ran less. */
 static void add_row(const struct group *g, uint32_t cpu, uint64_t *row)
 {
     size_t events = cb_perf_n_events(g->perf), groups = cb_perf_n_groups(g->perf);
@@ -288,8 +289,13 @@ static void add_row(const struct group *g, uint32_t cpu, uint64_t *row)
     for (size_t i = 0; i < events; i++)
         row[g->column[i]] += g->cpus.counts[cpu * events + i];
     for (size_t i = 0; i < groups; i++) {
-        enabled_ns += g->cpus.enabled_ns[cpu * groups + i];
-        running_ns += g->cpus.running_ns[cpu * groups + i];
+        uint64_t enabled = g->cpus.enabled_ns[cpu * groups + i];
+        uint64_t running = g->cpus.running_ns[cpu * groups + i];
+
+        if (enabled && (enabled_ns == 0 || running < running_ns)) {
+            enabled_ns = enabled;
+            running_ns = running;
+        }
     }
     if (enabled_ns > row[g->enabled]) {
         row[g->enabled] = enabled_ns;

@@ -111,7 +111,8 @@ static int open_set(const struct cb_hwpc_groups *groups, bool machine, struct cb
 }
 
 static char e_clock[] = "cpu-clock", e_switches[] = "context-switches", e_none[] = "NO_SUCH_EVENT",
-            e_two[] = "cpu-clock,page-faults", g_all[] = "all", g_one[] = "one";
+            e_instructions[] = "instructions", e_two[] = "cpu-clock,page-faults", g_all[] = "all",
+            g_one[] = "one";
 
 static bool may_count(void)
 {
@@ -166,6 +167,67 @@ static void a_set_has_every_cpu_or_one_of_each_package(void **state)
     target = cb_hwpc_target_close(set, target);
     set = cb_hwpc_set_close(set);
     cb_topology_fini(&topology);
+}
+
+/* Each CPU of the machine is our first, and every event its clock. */
+static long open_hybrid(long number, const long args[6])
+{
+    struct perf_event_attr attr;
+    long real[6];
+    uint32_t pmu;
+
+    if (number != SYS_perf_event_open)
+        return fault_real_syscall(number, args);
+    memcpy(&attr, (const void *)args[0], sizeof(attr));
+    pmu = attr.type == PERF_TYPE_HARDWARE ? (uint32_t)(attr.config >> 32) : attr.type;
+    if ((pmu == 4 && args[2] > 15) || (pmu == 8 && args[2] < 16)) {
+        errno = EINVAL;
+        return -1;
+    }
+    attr.type = PERF_TYPE_SOFTWARE;
+    attr.config = PERF_COUNT_SW_CPU_CLOCK;
+    memcpy(real, args, sizeof(real));
+    real[0] = (long)&attr;
+    real[2] = 0;
+    return fault_real_syscall(number, real);
+}
+
+static void two_groups_on_a_cpu_have_the_time_of_one(void **state)
+{
+    struct cb_hwpc_groups groups = {
+        .n = 1, .at = {{.name = g_all, .n_events = 2, .events = {e_instructions, e_clock}}}};
+    int root_fd = open("tests/fixtures/hybrid", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct cb_hwpc_target *target = NULL;
+    struct cb_hwpc_set *set = NULL;
+    const struct cb_hwpc_form *form;
+    uint64_t *values;
+
+    (void)state;
+    if (!may_count())
+        skip();
+    assert_int_equal(cb_topology_init(&topology, root_fd, NULL), 0);
+    fault_syscall = open_hybrid;
+    assert_int_equal(cb_hwpc_set_open(root_fd, &topology, &groups, false, &set, NULL), 0);
+    assert_int_equal(cb_hwpc_target_open(set, -1, &target, NULL), 0);
+    fault_syscall = NULL;
+    form = cb_hwpc_set_form(set);
+    assert_int_equal(form->n_values, 4 * topology.n_cpus);
+    values = calloc(form->n_values, sizeof(*values));
+    assert_int_equal(cb_hwpc_target_read(set, target, UINT64_MAX, values, NULL), 0);
+    (void)usleep(50000);
+    assert_int_equal(cb_hwpc_target_read(set, target, UINT64_MAX, values, NULL), 0);
+    for (size_t c = 0; c < topology.n_cpus; c++) {
+        const uint64_t *row = values + c * 4; /* cpu-clock, instructions, enabled, running */
+
+        assert_in_range(row[0], 40 * 1000 * 1000, 5000ull * 1000 * 1000);
+        assert_in_range(row[2], row[0] / 100 * 90, row[0] / 100 * 110);
+        assert_int_equal(row[2], row[3]);
+    }
+    free(values);
+    target = cb_hwpc_target_close(set, target);
+    set = cb_hwpc_set_close(set);
+    cb_topology_fini(&topology);
+    (void)close(root_fd);
 }
 
 static void an_event_that_cannot_be_counted_is_an_error(void **state)
@@ -285,6 +347,7 @@ int main(void)
         TEST(a_tree_without_end_is_refused),
         TEST(dockers_name_comes_from_its_file),
         cmocka_unit_test(a_set_has_every_cpu_or_one_of_each_package),
+        cmocka_unit_test(two_groups_on_a_cpu_have_the_time_of_one),
         cmocka_unit_test(an_event_that_cannot_be_counted_is_an_error),
         TEST(what_cannot_be_counted_is_left_out),
         TEST(what_had_no_descriptors_is_counted_when_there_are_some),
