@@ -360,6 +360,14 @@ static void note_missing(struct cb_bpf *bpf, uint32_t slot, int code)
     __atomic_store_n(&bpf->program->bss->any_incomplete, 1, __ATOMIC_RELEASE);
 }
 
+/* Is the directory no more that was read to its end? readdir(3) tells that as any other end. */
+static bool is_gone(int dir_fd)
+{
+    struct dirent64 more;
+
+    return getdents64(dir_fd, &more, sizeof(more)) < 0 && errno == ENOENT;
+}
+
 /* Register the cgroup @fd and then what is below it: what is made below from now on, the kernel's
  * side registers itself. @slot 0: they have none from now on. */
 static int register_all(struct cb_bpf *bpf, int fd, uint32_t slot, unsigned depth)
@@ -398,6 +406,8 @@ static int register_all(struct cb_bpf *bpf, int fd, uint32_t slot, unsigned dept
         note_missing(bpf, slot, -r);
     }
     note_missing(bpf, slot, errno);
+    if (is_gone(copy)) /* the kernel's side takes out what goes, but not what comes after that */
+        (void)bpf_map_delete_elem(map, &id);
     (void)closedir(dir);
     return 0;
 }

@@ -908,6 +908,27 @@ static void what_was_too_much_is_counted_when_there_is_room(void **state)
     box_remove(lab, "box");
 }
 
+/* It ended between being found and being registered, and the kernel's side knew nothing of it. */
+static void who_is_gone_already_takes_no_room(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count *count;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    for (int i = 0; i < 16400; i++) { /* more than BPF can know */
+        int box = box_make(lab, "box");
+        struct cb_count_target *target;
+
+        box_remove(lab, "box");
+        target = target_open(count, box);
+        assert_int_equal(cb_count_begin(count, NULL), 0);
+        target = cb_count_target_close(count, target);
+        (void)close(box);
+    }
+    count = cb_count_close(count);
+}
+
 /* ---- choosing ---- */
 
 static void check_choice(struct lab *lab, size_t n_targets, uint64_t max_fds, bool bpf,
@@ -975,6 +996,7 @@ int main(void)
         in_lab(what_bpf_was_not_given_is_tried_again_after_a_second),
         in_lab(what_could_not_be_looked_into_is_counted_later),
         in_lab(what_was_too_much_is_counted_when_there_is_room),
+        in_lab(who_is_gone_already_takes_no_room),
         in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
         in_lab(an_unknown_way_is_refused),
     };
