@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 #include "lib/clock.h"
 #include "lib/err.h"
@@ -17,6 +18,7 @@
 
 #define SPARE_TARGETS 64 /* that may come without the descriptors running out */
 #define AGAIN_NS CB_NS_PER_S
+#define AGAIN_PART 100 /* of a CPU's time, at most, for that */
 
 struct cb_count {
     struct cb_count_options options;
@@ -24,6 +26,7 @@ struct cb_count {
     struct cb_perf_target *machine;
     struct cb_bpf *bpf; /* NULL: perf counts */
     bool bpf_refused;   /* tried in vain */
+    uint64_t follow_ns; /* CPU time when the machine followed, 0: it has not */
     uint64_t again_ns;  /* not before: what bpf lacks */
     char reason[512];
 };
@@ -189,6 +192,14 @@ static size_t n_incomplete(const struct cb_count *count)
     return count->bpf ? cb_bpf_n_incomplete(count->bpf) : 0;
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec ts = {0};
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * CB_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
 bool cb_count_is_stuck(const struct cb_count *count)
 {
     return cb_perf_is_stuck(count->perf) || ((n_lacking(count) > 0 || n_incomplete(count) > 0) &&
@@ -204,6 +215,7 @@ int cb_count_target_follow(struct cb_count *count, struct cb_count_target *targe
         cb_bpf_target_follow(count->bpf, target->bpf, cgroup_fd);
     if (target)
         return target->perf ? cb_perf_target_follow(count->perf, target->perf, cgroup_fd, err) : 0;
+    count->follow_ns = cpu_ns();
     for (uint32_t c = 0; n_lacking(count) > 0 && c < count->options.topology->n_cpus; c++)
         if (cb_bpf_lacks(count->bpf, c))
             cb_perf_tell_away(count->perf, c); /* so that its counters are new */
@@ -215,8 +227,12 @@ int cb_count_target_follow(struct cb_count *count, struct cb_count_target *targe
 
 void cb_count_followed(struct cb_count *count)
 {
+    uint64_t took_ns = count->follow_ns ? cpu_ns() - count->follow_ns : 0;
+    uint64_t rest_ns = took_ns * AGAIN_PART;
+
     cb_perf_followed(count->perf);
-    count->again_ns = cb_clock_boot_ns() + AGAIN_NS;
+    count->follow_ns = 0;
+    count->again_ns = cb_clock_boot_ns() + (rest_ns > AGAIN_NS ? rest_ns : AGAIN_NS);
 }
 
 /* ---- retreat ---- */
@@ -329,12 +345,12 @@ int cb_count_begin(struct cb_count *count, struct cb_err *err)
     if (r == 0 && n_incomplete(count) > 0)
         r = cb_err_set(err, ENOSPC,
                        "cgroups inside %zu containers are not counted: there are too many, or no "
-                       "descriptors; trying again every second",
+                       "descriptors; trying again",
                        n_incomplete(count));
     if (r == 0 && n_lacking(count) > 0)
         r = cb_err_set(err, EAGAIN,
                        "containers are not counted on %zu CPUs, whose counters could not be given "
-                       "to BPF: trying again every second",
+                       "to BPF: trying again",
                        n_lacking(count));
     return r;
 }

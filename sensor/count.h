@@ -64,8 +64,9 @@ int cb_count_target_stop(struct cb_count *count, struct cb_count_target *target,
 /* CPUs came or went, or are stuck (perf.h): after a read each target follows, the machine (NULL)
  * first; then cb_count_followed(). @cgroup_fd: the target's directory, -1 when it is gone. With bpf
  * a CPU is stuck, too, whose counters it could not be given, and a target of which a cgroup below
- * could not be registered: every second, and till then what runs there is counted for the machine
- * alone, which cb_count_begin() says. */
+ * could not be registered: every second, or less often where that would take more than a hundredth
+ * of a CPU. Till then what runs there is counted for the machine alone, which cb_count_begin() says.
+ */
 bool cb_count_is_stuck(const struct cb_count *count);
 int cb_count_target_follow(struct cb_count *count, struct cb_count_target *target, int cgroup_fd,
                            struct cb_err *err) cb_must_check;

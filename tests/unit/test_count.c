@@ -908,6 +908,31 @@ static void what_was_too_much_is_counted_when_there_is_room(void **state)
     box_remove(lab, "box");
 }
 
+/* To look through all of it takes part of a second. */
+static void what_is_too_much_for_good_is_seldom_tried(void **state)
+{
+    struct lab *lab = *state;
+    struct cb_count_target *crowd;
+    struct cb_count *count;
+    char path[64];
+    int crowd_fd;
+
+    need(lab);
+    count = count_open(lab, "bpf");
+    crowd_fd = make_crowd(path);
+    crowd = target_open(count, crowd_fd);
+    assert_true(cb_count_is_stuck(count));
+    assert_int_equal(cb_count_target_follow(count, NULL, -1, NULL), 0);
+    assert_int_equal(cb_count_target_follow(count, crowd, crowd_fd, NULL), 0);
+    cb_count_followed(count);
+    spin_ms(1100);
+    assert_int_equal(cb_count_begin(count, NULL), -ENOSPC);
+    assert_false(cb_count_is_stuck(count));
+    crowd = cb_count_target_close(count, crowd);
+    count = cb_count_close(count);
+    remove_crowd(path, crowd_fd);
+}
+
 /* It ended between being found and being registered, and the kernel's side knew nothing of it. */
 static void who_is_gone_already_takes_no_room(void **state)
 {
@@ -996,6 +1021,7 @@ int main(void)
         in_lab(what_bpf_was_not_given_is_tried_again_after_a_second),
         in_lab(what_could_not_be_looked_into_is_counted_later),
         in_lab(what_was_too_much_is_counted_when_there_is_room),
+        in_lab(what_is_too_much_for_good_is_seldom_tried),
         in_lab(who_is_gone_already_takes_no_room),
         in_lab(bpf_is_chosen_when_descriptors_would_not_suffice),
         in_lab(an_unknown_way_is_refused),
