@@ -28,7 +28,7 @@
 #define REST_BYTES (1u << 20)         /* of a frame, for all but its rows; the longest text fits */
 #define SHORT_BYTES 4096              /* a text that others do not wait behind */
 #define METRICS_COST_NS 50000         /* of one target, before it is known */
-#define PAUSE_TARGETS 256             /* to open more takes part of a second */
+#define PAUSE_CPUS 512                /* to open the counters of more takes part of a second */
 #define N_STATS (1 + CB_METRIC_COUNT) /* cpu_ns, and what metrics.h has */
 
 struct target {
@@ -62,6 +62,7 @@ struct cb_sampler {
     struct target **targets;
     size_t n_targets, room;
     uint32_t last_id;
+    uint32_t unpaused;  /* CPUs of targets that were opened or closed since the last pause */
     uint32_t last_told; /* its text was the last that found room */
     uint64_t seq;
     uint64_t t0_ns;
@@ -387,6 +388,16 @@ static void *refuse(struct cb_sampler *s, const char *path)
     return NULL;
 }
 
+/* After one of many whose counters are opened or closed. */
+static void pause_when_due(struct cb_sampler *s)
+{
+    s->unpaused += s->options.topology->n_cpus;
+    if (s->unpaused < PAUSE_CPUS)
+        return;
+    s->unpaused = 0;
+    cb_urgency_pause();
+}
+
 void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
 {
     struct cb_sampler *s = context;
@@ -413,8 +424,7 @@ void *cb_sampler_born(void *context, const struct cb_cgroup_found *found)
         ask(s, t);
     }
     s->targets[s->n_targets++] = t;
-    if (s->n_targets % PAUSE_TARGETS == 0)
-        cb_urgency_pause();
+    pause_when_due(s);
     cb_log_debug("target %u has come: %s", t->id, t->cgroup);
     return t;
 }
@@ -518,6 +528,7 @@ static bool count_uncounted(struct cb_sampler *s)
             continue; /* it has just gone */
         if (dir_fd < 0 || (count_in(s, t, dir_fd) < 0 && t->short_of_fds))
             return false;
+        pause_when_due(s);
     }
     return true;
 }
@@ -1026,6 +1037,7 @@ static void move_to_bpf(struct cb_sampler *s)
 
         if (dir_fd >= 0 && cb_count_target_move(s->options.count, t->count, dir_fd, &err) < 0)
             cb_log_debug("%s stays with perf: %s", t->cgroup, err.text);
+        pause_when_due(s);
     }
 }
 

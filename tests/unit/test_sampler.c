@@ -1084,6 +1084,42 @@ static void a_tick_that_was_missed_is_counted_and_widens_the_interval(void **sta
     close_loop(&l);
 }
 
+/* ---- many CPUs ---- */
+
+static long n_pauses(void)
+{
+    struct rusage usage;
+
+    assert_int_equal(getrusage(RUSAGE_THREAD, &usage), 0);
+    return usage.ru_nvcsw;
+}
+
+/* For a thread that goes before all others there is a limit to that. */
+static void where_there_are_many_cpus_few_targets_are_opened_without_a_pause(void **state)
+{
+    struct parts *p = parts_or_skip(state);
+    struct cb_topology *t = &p->topology;
+    uint32_t n = t->n_cpus;
+    long before;
+
+    t->cpus = realloc(t->cpus, 512 * sizeof(*t->cpus));
+    t->socket = realloc(t->socket, 512 * sizeof(*t->socket));
+    free(t->online);
+    t->online = calloc(512, sizeof(*t->online));
+    assert_true(t->cpus && t->socket && t->online);
+    for (uint32_t c = 0; c < 512; c++) {
+        t->online[c] = c < n;
+        t->cpus[c] = c < n ? t->cpus[c] : c;
+        t->socket[c] = c < n ? t->socket[c] : 0;
+    }
+    t->n_cpus = 512;
+    (void)add_target(p, "", true);
+    before = n_pauses();
+    for (int i = 0; i < 8; i++)
+        (void)add_target(p, "", true);
+    assert_in_range(n_pauses() - before, 8, 1000);
+}
+
 /* ---- descriptors run out ---- */
 
 /* Returns its row. */
@@ -1405,6 +1441,7 @@ int main(void)
         TEST(a_target_that_is_gone_has_one_last_row),
         TEST(a_target_that_cannot_be_counted_is_told_as_such),
         TEST(without_descriptors_events_are_given_up_and_then_cpu_time_is_left),
+        TEST(where_there_are_many_cpus_few_targets_are_opened_without_a_pause),
         TEST(who_comes_while_a_cpu_goes_is_counted_soon),
         TEST(who_comes_while_memory_is_short_is_counted_soon),
         TEST(one_that_is_gone_while_its_cgroup_lives_counts_no_further),
