@@ -45,6 +45,12 @@ static int set(pid_t thread, int nice)
     return syscall(SYS_sched_setattr, thread, &attr, 0) < 0 ? -errno : 0;
 }
 
+/* Of the thread that calls. */
+static int own_nice(void)
+{
+    return getpriority(PRIO_PROCESS, 0);
+}
+
 static int set_fifo(void)
 {
     struct sched_attr attr = {
@@ -100,7 +106,7 @@ int cb_urgency_raise(struct cb_err *err)
     if (r == 0)
         let_later_threads(RLIMIT_NICE, 20 - NICE);
     if (r == -EPERM || r == -EACCES) {
-        r = set(0, 0);
+        r = set(0, own_nice());
         if (r == 0)
             return cb_err_set(err, EPERM, "no right to a higher priority (CAP_SYS_NICE)");
     }
@@ -135,7 +141,7 @@ void cb_urgency_follow(void)
     if (now == BEFORE_ALL && set_fifo() == 0)
         return;
     if (now != ORDINARY && set(0, NICE) < 0)
-        (void)set(0, 0);
+        (void)set(0, own_nice());
 }
 
 void cb_urgency_pause(void)
