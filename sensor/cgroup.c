@@ -241,7 +241,7 @@ static enum look look_below(struct cb_cgroup_watch *w, int fd)
             (void)close(copy);
         return LOOK_UNCLEAR;
     }
-    for (struct dirent *e; look != LOOK_CONTAINER && (e = readdir(dir));) {
+    for (struct dirent *e; errno = 0, look != LOOK_CONTAINER && (e = readdir(dir));) {
         bool container = false;
 
         if (e->d_type != DT_DIR || e->d_name[0] == '.')
@@ -250,6 +250,10 @@ static enum look look_below(struct cb_cgroup_watch *w, int fd)
             look = LOOK_CONTAINER;
         else if (container)
             look = LOOK_POD;
+    }
+    if (errno) { /* not all of them */
+        miss(w);
+        look = LOOK_UNCLEAR;
     }
     (void)closedir(dir);
     return look;

@@ -289,19 +289,15 @@ struct cb_bpf *cb_bpf_close(struct cb_bpf *bpf)
     return NULL;
 }
 
-size_t cb_bpf_n_incomplete(struct cb_bpf *bpf)
+size_t cb_bpf_n_incomplete(const struct cb_bpf *bpf)
 {
-    uint8_t *any = &bpf->program->bss->any_incomplete;
+    const uint8_t *incomplete = bpf->program->bss->incomplete;
     size_t n = 0;
 
-    if (!__atomic_load_n(any, __ATOMIC_ACQUIRE))
+    if (!memchr(incomplete, 1, CB_BPF_SLOTS)) /* at each tick, and nearly always */
         return 0;
-    __atomic_store_n(any, 0, __ATOMIC_SEQ_CST); /* first: the kernel may set it again */
     for (size_t i = 1; i < CB_BPF_SLOTS; i++)
-        n += bpf->slots[i] == SLOT_USED &&
-             __atomic_load_n(&bpf->program->bss->incomplete[i], __ATOMIC_RELAXED);
-    if (n > 0)
-        __atomic_store_n(any, 1, __ATOMIC_RELAXED);
+        n += bpf->slots[i] == SLOT_USED && __atomic_load_n(&incomplete[i], __ATOMIC_RELAXED);
     return n;
 }
 
@@ -357,7 +353,6 @@ static void note_missing(struct cb_bpf *bpf, uint32_t slot, int code)
     if (code == 0 || code == ENOENT || code == ENODEV)
         return;
     __atomic_store_n(&bpf->program->bss->incomplete[slot], 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&bpf->program->bss->any_incomplete, 1, __ATOMIC_RELEASE);
 }
 
 /* Is the directory no more that was read to its end? readdir(3) tells that as any other end. */
@@ -600,7 +595,7 @@ size_t cb_bpf_n_lacking(const struct cb_bpf *bpf)
     return 0;
 }
 
-size_t cb_bpf_n_incomplete(struct cb_bpf *bpf)
+size_t cb_bpf_n_incomplete(const struct cb_bpf *bpf)
 {
     (void)bpf;
     return 0;

@@ -55,7 +55,7 @@ uint64_t cb_bpf_missed_switches(const struct cb_bpf *bpf);
 
 /* Targets of which a cgroup below could not be registered: there were too many, or no descriptors.
  * It is not counted until its target has followed. */
-size_t cb_bpf_n_incomplete(struct cb_bpf *bpf);
+size_t cb_bpf_n_incomplete(const struct cb_bpf *bpf);
 
 /* As cb_perf_target_open() and cb_perf_target_read(). -ENOSPC: no slot left. */
 int cb_bpf_target_open(struct cb_bpf *bpf, int cgroup_fd, struct cb_bpf_target **ret_target,

@@ -61,7 +61,6 @@ const volatile int hierarchy_id = 0;             /* the one that is counted in; 
 
 /* A child of this slot's could not be registered: it is not counted until user space does it. */
 __u8 incomplete[CB_BPF_MAX_SLOTS];
-__u8 any_incomplete = 0; /* of them; set after it */
 /* Switches that were not shown. */
 __u64 missed_switches = 0;
 
@@ -259,11 +258,8 @@ int BPF_PROG(on_mkdir, struct cgroup *cgroup, const char *path)
     if (cgroup->root->hierarchy_id != hierarchy_id)
         return 0;
     slot = slot_of(cgroup->self.parent->cgroup->kn->id);
-    if (slot && bpf_map_update_elem(&slots, &id, &slot, BPF_ANY)) {
+    if (slot && bpf_map_update_elem(&slots, &id, &slot, BPF_ANY))
         incomplete[slot % CB_BPF_MAX_SLOTS] = 1; /* %: for the verifier */
-        barrier();
-        any_incomplete = 1;
-    }
     return 0;
 }
 
