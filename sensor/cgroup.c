@@ -300,6 +300,28 @@ static bool recognize(const struct cb_cgroup_watch *w, struct cb_cgroup_found *f
     return matched || found->runtime || found->container_id[0];
 }
 
+/* No directory in it; where a file system does not tell, there may be some. */
+static bool is_empty(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink == 2;
+}
+
+/* An unclear target, of w->path, may be clear now, and a pod. */
+static void clear_up_told(struct cb_cgroup_watch *w, struct node *node, int fd)
+{
+    void *cookie = node->cookie;
+
+    clear_up(w, node, fd);
+    if (node->target)
+        return;
+    node->cookie = NULL;
+    w->changed = true;
+    w->options.gone(w->options.context, cookie);
+    scan_node(w, node, fd);
+}
+
 /* A directory that is new to us: a target, or one to look into. */
 static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd, const char *name,
                   ino_t inode)
@@ -307,6 +329,7 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
     struct cb_cgroup_found found = {.path = w->path};
     cb_auto_close int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     struct node *node = fd < 0 ? NULL : add_node(w, parent, name, inode);
+    bool young;
 
     if (!node) {
         miss(w);
@@ -318,9 +341,10 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
     }
     node->target = recognize(w, &found);
     node->unclear = node->target && cb_cgroup_id_may_be_pod(w->path);
-    if (!node->target || node->unclear)
+    young = node->unclear && is_empty(fd);
+    if (!node->target || (node->unclear && !young))
         watch_node(w, node, fd); /* first, so that nothing slips in between */
-    if (node->unclear)
+    if (node->unclear && !young)
         clear_up(w, node, fd);
     if (!node->target) {
         scan_node(w, node, fd);
@@ -329,6 +353,10 @@ static void visit(struct cb_cgroup_watch *w, struct node *parent, int parent_fd,
     found.dir_fd = fd;
     node->cookie = w->options.born(w->options.context, &found);
     w->changed = true;
+    if (young) { /* it is no pod yet, and what runs in it must be counted soon */
+        watch_node(w, node, fd);
+        clear_up_told(w, node, fd);
+    }
 }
 
 /* @name exists in the directory: is it new, known, or a new one under an old name? */
@@ -417,23 +445,14 @@ static void offer_again(struct cb_cgroup_watch *w, struct node *node)
     w->changed = w->changed || node->cookie;
 }
 
-/* An unclear target may be clear now, and a pod. */
 static void look_again(struct cb_cgroup_watch *w, struct node *node)
 {
     cb_auto_close int fd = open_node(w, node);
-    void *cookie = node->cookie;
 
-    if (fd < 0) {
+    if (fd < 0)
         miss(w);
-        return;
-    }
-    clear_up(w, node, fd);
-    if (node->target)
-        return;
-    node->cookie = NULL;
-    w->changed = true;
-    w->options.gone(w->options.context, cookie);
-    scan_node(w, node, fd);
+    else
+        clear_up_told(w, node, fd);
 }
 
 static void rescan_target(struct cb_cgroup_watch *w, struct node *node)

@@ -86,7 +86,7 @@ begin=$(date +%s%N)
 for i in {1..100}; do
   box=$(printf '%s/cbtest-%d/churn/%064x' "$hierarchy" $$ "$i")
   mkdir "$box"
-  bash -c "echo \$\$ >'$box/cgroup.procs'; for ((k = 0; k < 2000; k++)); do :; done; echo \$\$ >'$hierarchy/cgroup.procs'"
+  bash -c "echo \$\$ >'$box/cgroup.procs'; for ((k = 0; k < 8000; k++)); do :; done; echo \$\$ >'$hierarchy/cgroup.procs'"
   rmdir "$box"
   until [ $(($(date +%s%N) - begin)) -ge $((i * 60000000)) ]; do sleep 0.005; done
 done

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ static struct {
     char lines[64][300];
     enum cb_target_kind kind;
     char id[CB_CONTAINER_ID_SIZE];
+    int opened_fd; /* inotify, of what must not have been opened yet; 0: none */
 } told;
 
 static void *born(void *context, const struct cb_cgroup_found *found)
@@ -40,6 +42,12 @@ static void *born(void *context, const struct cb_cgroup_found *found)
     assert_int_equal(fstat(found->dir_fd, &st), 0);
     assert_in_range(told.n, 0, 63);
     (void)snprintf(told.lines[told.n++], 300, "+%s", found->path);
+    if (told.opened_fd) {
+        char events[256];
+
+        assert_int_equal(read(told.opened_fd, events, sizeof(events)), -1);
+        assert_int_equal(errno, EAGAIN);
+    }
     told.kind = found->kind;
     memcpy(told.id, found->container_id, sizeof(told.id));
     return told.full ? NULL : strdup(found->path);
@@ -272,6 +280,31 @@ static void a_pod_is_one_from_its_first_container_on(void **state)
     assert_int_equal(told.n, 6);
     assert_string_equal(told.lines[4], "-/my/" B);
     assert_string_equal(told.lines[5], "+/my/" B "/libpod-" A);
+    close_watch(root, watch);
+}
+
+/* It may do all its work in milliseconds: what it is can be seen after that. */
+static void a_young_container_is_told_before_it_is_looked_at(void **state)
+{
+    struct fake_root *root = *state;
+    struct cb_cgroup_watch *watch = open_watch(root, 0, NULL);
+    char procs[300], events[256];
+    struct stat st;
+
+    if (fstat(root->fd, &st) < 0 || st.st_nlink < 2) {
+        print_message("this file system does not tell how many directories are in one\n");
+        close_watch(root, watch);
+        skip();
+    }
+    make_with_procs(root, "my/" A, "");
+    (void)snprintf(procs, sizeof(procs), "%s/my/" A "/cgroup.procs", root->dir);
+    told.opened_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    assert_true(inotify_add_watch(told.opened_fd, procs, IN_OPEN) >= 0);
+    assert_true(cb_cgroup_watch_process(watch));
+    assert_string_equal(told.lines[0], "+/my/" A);
+    assert_true(read(told.opened_fd, events, sizeof(events)) > 0);
+    (void)close(told.opened_fd);
+    told.opened_fd = 0;
     close_watch(root, watch);
 }
 
@@ -574,6 +607,7 @@ int main(void)
         TEST(finds_the_containers_and_guests_of_every_runtime_once),
         TEST(a_pod_that_is_there_is_none),
         TEST(a_pod_is_one_from_its_first_container_on),
+        TEST(a_young_container_is_told_before_it_is_looked_at),
         TEST(a_pod_that_was_asked_for_is_a_target),
         TEST(a_container_with_podman_in_it_is_no_pod),
         TEST(what_cannot_be_looked_at_is_looked_at_again),
