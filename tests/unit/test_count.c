@@ -730,6 +730,7 @@ static void what_bpf_was_not_given_is_tried_again_after_a_second(void **state)
     need(lab);
     count = count_open(lab, "bpf");
     if (lab->topology.n_cpus < 2) {
+        print_message("one CPU only\n");
         count = cb_count_close(count);
         skip();
     }

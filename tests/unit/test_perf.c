@@ -28,6 +28,7 @@
 #include "sensor/perf.h"
 #include "tests/support/fake_root.h"
 #include "tests/support/fault.h"
+#include "tests/support/hybrid.h"
 
 #define TICK_NS UINT64_C(1000000000)
 
@@ -769,7 +770,7 @@ static long open_hybrid(long number, const long args[6])
         return fault_real_syscall(number, args);
     memcpy(&attr, (const void *)args[0], sizeof(attr));
     pmu = attr.type == PERF_TYPE_HARDWARE ? (uint32_t)(attr.config >> 32) : attr.type;
-    if ((pmu == 4 && args[2] > 15) || (pmu == 8 && args[2] < 16) ||
+    if (hybrid_refuses(&attr, args[2]) ||
         (pmu == 8 && hybrid.no_atom_misses && (attr.config & 0xffff) == 0x412e)) {
         errno = EINVAL;
         return -1;
